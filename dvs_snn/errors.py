@@ -1,0 +1,22 @@
+"""The one family of errors that the command line turns into a line on stderr and exit status 2."""
+
+
+class DvsSnnError(Exception):
+    """What went wrong and what to do about it, in one line; raised for bad input, never for a bug of ours."""
+
+
+class RecordingError(DvsSnnError):
+    """A file or bag that cannot be read as events; names the file and the cause."""
+
+    def __init__(self, source: object, cause: str) -> None:
+        super().__init__(f"{source}: {cause}")
+        self.source = str(source)
+        self.cause = cause
+
+
+class CheckpointError(DvsSnnError):
+    """A checkpoint that is missing, damaged, or does not fit what is asked of it."""
+
+
+class ConfigError(DvsSnnError):
+    """A recipe, option or parameter that is unknown or out of range."""

@@ -1,0 +1,25 @@
+"""What a camera says: events, sensors, streams, windows, files, bags, filters, and a simulated camera.
+
+numpy (with numba and scipy) only; imports nothing of the other rooms. Everything is an `EventStream`: a sensor size and
+packets whose borders mean nothing.
+"""
+
+from dvs_snn.events.array import EVENT_DTYPE, Events, empty_events, make_events, pixel_index
+from dvs_snn.events.stream import EventStream, Sensor, Tally, repair, stream_of
+from dvs_snn.events.windows import Window, WindowBuffer, windows
+
+__all__ = [
+    "EVENT_DTYPE",
+    "EventStream",
+    "Events",
+    "Sensor",
+    "Tally",
+    "Window",
+    "WindowBuffer",
+    "empty_events",
+    "make_events",
+    "pixel_index",
+    "repair",
+    "stream_of",
+    "windows",
+]

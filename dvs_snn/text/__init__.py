@@ -1,0 +1,1 @@
+"""Tokens, generation, chat; uses `nn`, `models`, `learning`."""

@@ -1,0 +1,1 @@
+"""Kalman filter, association, track life. May import `nn`, `representation`, `events`."""

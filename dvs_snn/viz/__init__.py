@@ -1,0 +1,1 @@
+"""Overlay, video, plots; the only room that draws (cv2, matplotlib). May import `pipeline` and below."""
