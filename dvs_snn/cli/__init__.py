@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import pkgutil
 import sys
 from collections.abc import Sequence
 
 from dvs_snn import __version__
 from dvs_snn.errors import DvsSnnError
 
-VERBS = ("demo", "simulate", "info", "convert", "train", "evaluate", "replay", "bench")
+ORDER = ("demo", "simulate", "info", "convert", "train", "evaluate", "replay", "bench")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -31,7 +32,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="dvs-snn", description="Event-camera perception with spiking neural networks.")
     parser.add_argument("--version", action="version", version=f"dvs-snn {__version__}")
     subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
-    for verb in VERBS:
+    verbs = {module.name for module in pkgutil.iter_modules(__path__)}
+    for verb in sorted(verbs, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)):
         module = importlib.import_module(f"dvs_snn.cli.{verb}")
         module.add_parser(subparsers)
     return parser
