@@ -89,7 +89,9 @@ class EventStream:
     def __iter__(self) -> Iterator[Events]:
         return iter(self.packets)
 
-    def through(self, step: Callable[[Iterable[Events]], Iterable[Events]], sensor: Sensor | None = None) -> EventStream:
+    def through(
+        self, step: Callable[[Iterable[Events]], Iterable[Events]], sensor: Sensor | None = None
+    ) -> EventStream:
         """The stream that `step` makes of this one's packets."""
         return replace(self, sensor=sensor or self.sensor, packets=step(self.packets))
 

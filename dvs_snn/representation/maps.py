@@ -1,4 +1,4 @@
-"""The representations: event counts per polarity, a voxel grid with linear time weights, an exponential time surface."""
+"""The representations: event counts, a voxel grid with linear time weights, an exponential time surface."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ class EventCounts:
 class VoxelGrid:
     """Polarity spread over `bins` time slices with linear weights (Zhu et al. 2019): the sum over bins is ON - OFF.
 
-    An event at time t has position `(t - start) / (end - start) * (bins - 1)` and is shared by the two bins around it, so
-    no mass is lost at either end; a window's own borders are used, so equal timestamps are no special case.
+    An event at time t has position `(t - start) / (end - start) * (bins - 1)` and is shared by the two bins around it,
+    so no mass is lost at either end; a window's own borders are used, so equal timestamps are no special case.
     """
 
     bins: int = 5
@@ -98,7 +98,7 @@ class VoxelGrid:
 
 @dataclass(frozen=True)
 class TimeSurface:
-    """`exp(-(end - t_last) / decay_us)` of each cell's last event per polarity (Lagorce et al. 2017), within the window."""
+    """`exp(-(end - t_last) / decay_us)` of each cell's last event in the window (Lagorce et al. 2017), per polarity."""
 
     decay_us: float = 10_000.0
     pool: int = 1

@@ -1,4 +1,4 @@
-"""A map kept as the cells that are not zero: what is cached, batched, sent to a device; dense only where a layer wants it."""
+"""A map kept as the cells that are not zero: cached, batched and sent so; dense only where a layer wants it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ class SparseMap:
         return self.shape[0] * self.shape[1] * self.shape[2]
 
 
-def dense_batch(maps: Sequence[SparseMap], device: torch.device | str = "cpu") -> Float[Tensor, "n channel height width"]:
+def dense_batch(
+    maps: Sequence[SparseMap], device: torch.device | str = "cpu"
+) -> Float[Tensor, "n channel height width"]:
     """Several maps of one shape as one tensor; only indices and values travel to the device."""
     shape = maps[0].shape
     size = maps[0].size

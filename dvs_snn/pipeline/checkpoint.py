@@ -1,0 +1,128 @@
+"""A checkpoint is a folder of `config.json`, `model.safetensors` and `metrics.json`; never a pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from dvs_snn.errors import CheckpointError, ConfigError
+from dvs_snn.models import build_model
+from dvs_snn.nn import Temporal
+from dvs_snn.pipeline.config import PipelineConfig
+from dvs_snn.pipeline.pipeline import Pipeline
+from dvs_snn.pipeline.runtime import RUNTIMES
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained network with all that is needed to run it, and the figures that were measured on it."""
+
+    config: PipelineConfig
+    model: Temporal
+    metrics: dict[str, Any]
+    path: Path
+
+
+def shipped_checkpoints() -> dict[str, Path]:
+    """The checkpoints that come with the package, by name."""
+    root = Path(str(resources.files("dvs_snn"))) / "checkpoints"
+    return {folder.name: folder for folder in sorted(root.glob("*")) if (folder / "config.json").is_file()}
+
+
+def save_checkpoint(path: str | Path, config: PipelineConfig, model: torch.nn.Module, metrics: dict[str, Any]) -> None:
+    """Write a checkpoint folder so that at every moment either the old one or the new one is whole."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        save_file(
+            {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, fresh / "model.safetensors"
+        )
+        write_json(fresh / "config.json", {"format": FORMAT, **config.to_dict()})
+        write_json(fresh / "metrics.json", metrics)
+        fresh.chmod(0o755)
+        old = fresh.with_name(fresh.name + ".old")
+        if path.exists():
+            path.rename(old)
+        fresh.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def write_json(path: Path, data: dict[str, Any]) -> None:
+    """JSON that is on disk when this returns."""
+    with open(path, "w") as file:
+        json.dump(data, file, indent=1)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def load_checkpoint(name: str | Path) -> Checkpoint:
+    """Read a checkpoint folder, or one that ships with the package by its name.
+
+    Raises `CheckpointError` when it is missing, damaged, or not of this kind.
+    """
+    path = Path(name)
+    shipped = shipped_checkpoints()
+    if not path.is_dir():
+        if str(name) not in shipped:
+            known = ", ".join(shipped) or "none"
+            raise CheckpointError(f"{name}: no such checkpoint folder, and none of that name ships (shipped: {known})")
+        path = shipped[str(name)]
+    data = _read_json(path / "config.json")
+    found = data.pop("format", None)
+    if found != FORMAT:
+        raise CheckpointError(f"{path}: config.json has format {found!r}, this version reads {FORMAT}")
+    try:
+        config = PipelineConfig.from_dict(data)
+        model = build_model(config.model, config.model_config)
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    try:
+        weights = load_file(path / "model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: model.safetensors cannot be read: {error}") from None
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        detail = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise CheckpointError(f"{path}: model.safetensors does not fit config.json: {detail}") from None
+    broken = [key for key, value in weights.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    if broken:
+        raise CheckpointError(f"{path}: weights are not finite in {broken[0]}")
+    return Checkpoint(config, model.eval(), _read_json(path / "metrics.json"), path)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise CheckpointError(f"{path.parent}: not a checkpoint, {path.name} is missing") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path}: cannot be read as JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{path}: expected a JSON object")
+    return data
+
+
+def open_pipeline(checkpoint: Checkpoint | str | Path, runtime: str = "torch", device: str = "cpu") -> Pipeline:
+    """A pipeline that runs a checkpoint; raises `CheckpointError` for a runtime that is not there."""
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = load_checkpoint(checkpoint)
+    if runtime not in RUNTIMES:
+        raise CheckpointError(f"runtime {runtime!r} is not available; available: {', '.join(RUNTIMES)}")
+    return Pipeline(checkpoint.config, RUNTIMES[runtime](checkpoint.model, device))

@@ -1,0 +1,106 @@
+"""What the pipeline tells: a decision per window, and the rule that makes gestures of class posteriors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvs_snn.events import Window
+from dvs_snn.pipeline.config import DecisionConfig
+
+
+class Decision(Protocol):
+    """What is published for a window; `t_us` is sensor time at the window's end."""
+
+    @property
+    def t_us(self) -> int: ...
+
+    def to_json(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Gesture:
+    """The decided class, or index -1 and "none"; `score` is the smoothed posterior of that class (or of the best)."""
+
+    t_us: int
+    index: int
+    label: str
+    score: float
+    posterior: NDArray[np.float32]  # of this bin alone
+    smoothed: NDArray[np.float32]
+    rate_hz: float
+
+    def to_json(self) -> str:
+        return json.dumps(
+            {
+                "t_us": self.t_us,
+                "kind": "gesture",
+                "index": self.index,
+                "label": self.label,
+                "score": round(self.score, 4),
+            }
+        )
+
+
+class GestureDecider:
+    """Smoothing, threshold, hysteresis and `none` (see `DecisionConfig`)."""
+
+    def __init__(self, config: DecisionConfig, labels: tuple[str, ...], bin_us: int) -> None:
+        self.config, self.labels, self.bin_us = config, labels, bin_us
+        self._gain = 1.0 if not config.smoothing_us else -np.expm1(-bin_us / config.smoothing_us)
+        self.reset()
+
+    def reset(self) -> None:
+        """Start of a sequence: no class is known, all are equally likely."""
+        self._smoothed = np.full(len(self.labels), 1.0 / len(self.labels))
+        self._rate_hz = 0.0
+        self._current = -1
+        self._elapsed_us = 0
+
+    def __call__(self, logits: NDArray[np.floating], window: Window) -> Gesture:
+        posterior = softmax(logits)
+        self._elapsed_us += self.bin_us
+        rate_hz = len(window.events) * 1e6 / self.bin_us
+        # the first bins' average is over what was seen, not over an imagined silence before
+        gain = max(self._gain, self.bin_us / self._elapsed_us)
+        self._rate_hz += gain * (rate_hz - self._rate_hz)
+        self._smoothed += self._gain * (posterior - self._smoothed)
+        best = int(self._smoothed.argmax())
+        if self._elapsed_us <= self.config.warmup_us or self._rate_hz < self.config.min_rate_hz:
+            self._current = -1
+        elif self._smoothed[best] >= self.config.threshold:
+            self._current = best
+        elif self._current >= 0 and self._smoothed[self._current] < self.config.release:
+            self._current = -1
+        index = self._current
+        return Gesture(
+            t_us=window.end_us,
+            index=index,
+            label=self.labels[index] if index >= 0 else "none",
+            score=float(self._smoothed[index if index >= 0 else best]),
+            posterior=posterior.astype(np.float32),
+            smoothed=self._smoothed.astype(np.float32),
+            rate_hz=self._rate_hz,
+        )
+
+
+def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Posterior over the last axis, in float64 so that it sums to one whatever the logits."""
+    values = np.asarray(logits, np.float64)
+    values = np.exp(values - values.max(axis=-1, keepdims=True))
+    return values / values.sum(axis=-1, keepdims=True)
+
+
+def recording_label(decisions: Iterable[Gesture], bin_us: int, warmup_us: int) -> int:
+    """One class for a whole recording: the largest mean posterior over the bins after the warm-up (if any).
+
+    `evaluate` counts these; the bins' own posteriors are used, so it does not depend on the decision thresholds.
+    """
+    posteriors = np.stack([decision.posterior for decision in decisions])
+    skip = warmup_us // bin_us
+    return int(posteriors[skip if len(posteriors) > skip else 0 :].mean(axis=0).argmax())
