@@ -19,7 +19,8 @@ class DecisionConfig:
 
     The posterior is averaged exponentially with time constant `smoothing_us`. A class is decided when its average
     reaches `threshold`, and kept until it falls below `release` or another class reaches `threshold` (hysteresis).
-    Before `warmup_us` of a sequence, or while fewer than `min_rate_hz` events per second arrive, nothing is decided ("none").
+    Before `warmup_us` of a sequence, or while fewer than `min_rate_hz` events per second arrive, nothing is decided
+    ("none").
     """
 
     smoothing_us: int = 150_000

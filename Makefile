@@ -1,0 +1,61 @@
+# Two commands for a fresh machine: `make demo` and `make test`. Each makes .venv and installs all that it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Rivals and oracles, without what they declare: it has no CPU build to pair with our torch (see pyproject.toml, bench).
+ORACLE := spikingjelly==2.0.0
+PEERS := $(ORACLE) norse==1.1.0 sinabs==3.1.3
+
+.PHONY: demo test lint check setup bench gesture slow clean
+
+demo: $(VENV)/.base
+	$(BIN)/dvs-snn demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+check: lint test
+
+setup: $(VENV)/.dev
+
+slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow
+
+# The ratios of README's speed table; installs the rivals first.
+bench: $(VENV)/.bench
+	$(BIN)/dvs-snn bench training
+	$(BIN)/dvs-snn bench decode
+	$(BIN)/dvs-snn bench latency
+
+# Trains the shipped checkpoint again, about two hours on two cores; an interrupted run goes on with `--resume`.
+gesture: $(VENV)/.base
+	$(BIN)/dvs-snn train gesture --out runs/gesture
+
+$(VENV)/.torch: constraints.txt
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=python3.11')"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) $(shell grep '^torch' constraints.txt)
+	touch $@
+
+$(VENV)/.base: $(VENV)/.torch pyproject.toml
+	$(PIP) -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(PIP) -c constraints.txt -e '.[dev,bench]'
+	$(PIP) -c constraints.txt --no-deps $(ORACLE)
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(PIP) -c constraints.txt --no-deps $(PEERS)
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo_out
