@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 EVENT_DTYPE = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")])
 """`t` in microseconds, signed (differences must not wrap); `x` to the right, `y` down, in pixels; `p` True = ON."""
 
-Events = NDArray[np.void]
+Events = NDArray[Any]  # of EVENT_DTYPE; a run-time check of np.void refuses structured dtypes
 
 
 def empty_events(count: int = 0) -> Events:
@@ -17,7 +19,7 @@ def empty_events(count: int = 0) -> Events:
 
 
 def make_events(t: object, x: object, y: object, p: object) -> Events:
-    """Events from four columns of equal length; `p` counts as ON where it is above zero (so 1/0 and +1/-1 both work)."""
+    """Events from four columns of equal length; `p` above zero is ON, so 1/0 and +1/-1 both work."""
     t = np.asarray(t)
     events = np.empty(t.shape[0], EVENT_DTYPE)
     events["t"] = t
