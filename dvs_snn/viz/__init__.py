@@ -1,1 +1,26 @@
-"""Overlay, video, plots; the only room that draws (cv2, matplotlib). May import `pipeline` and below."""
+"""Overlay, video, plots; the only room that draws (cv2, matplotlib). May import `pipeline` and below.
+
+`Overlay` draws a stream of windows and what is decided of them, `OverlayVideo` makes an MP4 of it, `Timeline` and
+`draw_confusion` make pictures; `Pairing` brings the windows of a recording and a pipeline's decisions together.
+"""
+
+from dvs_snn.viz.overlay import Layer, Overlay, Verdict
+from dvs_snn.viz.recorder import OverlayVideo, Pairing, true_label
+from dvs_snn.viz.surface import EventSurface, EventView
+from dvs_snn.viz.timeline import Timeline, draw_confusion
+from dvs_snn.viz.video import VideoWriter, read_pictures
+
+__all__ = [
+    "EventSurface",
+    "EventView",
+    "Layer",
+    "Overlay",
+    "OverlayVideo",
+    "Pairing",
+    "Timeline",
+    "Verdict",
+    "VideoWriter",
+    "draw_confusion",
+    "read_pictures",
+    "true_label",
+]

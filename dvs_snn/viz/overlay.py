@@ -31,7 +31,7 @@ RATE_TAU_US = 100_000.0
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said of a moment: label and score of the decision, the posterior of each class, the truth if it is known."""
+    """What is said of a moment: the decision's label and score, the posterior of each class, the truth if known."""
 
     label: str = "none"
     score: float = 0.0
@@ -48,7 +48,7 @@ class Layer(Protocol):
 class Overlay:
     """Draws a stream of windows: `see` each window, `draw` whenever a picture is wanted.
 
-    The events lie left, grown by a whole factor; the decision and the class posteriors lie right; time and event rate below.
+    Events left, grown by a whole factor; decision and class posteriors right; time and event rate below.
     """
 
     def __init__(self, sensor: Sensor, labels: Sequence[str], fade_us: float = 40_000.0, title: str = "") -> None:

@@ -34,10 +34,8 @@ class Pairing:
 
     def decide(self, decision: Gesture) -> list[tuple[Window, Gesture | None]]:
         """Take the pipeline's next decision and return the windows up to it."""
-        if self._decision is not None and decision.t_us <= self._decision.t_us:
-            pairs = self._until_restart()
-        else:
-            pairs = []
+        restarted = self._decision is not None and decision.t_us <= self._decision.t_us
+        pairs = self._until_restart() if restarted else []
         while self._waiting and self._waiting[0].end_us < decision.t_us:
             pairs.append(self._pair())
         self._decision = decision

@@ -22,8 +22,8 @@ MAX_WIDTH_PX, MAX_HEIGHT_PX = 720, 544
 class EventView:
     """Where a sensor's pixels lie in a picture: `shrink` of them share a cell, a cell is `grow` picture pixels wide.
 
-    Small sensors grow by a whole factor, so that an event stays a crisp square; large ones shrink by a whole factor, and a
-    cell shows its newest event, so that none is lost between the samples.
+    Small sensors grow by a whole factor, so that an event stays a crisp square; large ones shrink by a whole factor,
+    and a cell shows its newest event, so that none is lost between the samples.
     """
 
     sensor: Sensor
@@ -83,12 +83,14 @@ class EventSurface:
             return
         row, column = events["y"] // self.view.shrink, events["x"] // self.view.shrink
         age_us = np.clip(window.end_us - events["t"], 0, window.end_us - window.start_us)
-        self._weight[row, column] = np.exp(age_us * np.float32(-1.0 / self.fade_us))  # of equal cells the last one stays
+        self._weight[row, column] = np.exp(
+            age_us * np.float32(-1.0 / self.fade_us)
+        )  # of equal cells the last one stays
         self._on[row, column] = events["p"]
 
     def picture(self) -> UInt8[np.ndarray, "height width 3"]:
         """The surface in RGB, grown to the view's size."""
-        colour = np.where(self._on[..., None], np.float32(ON_COLOUR), np.float32(OFF_COLOUR))
+        colour = np.where(self._on[..., None], np.asarray(ON_COLOUR, np.float32), np.asarray(OFF_COLOUR, np.float32))
         background = np.asarray(BACKGROUND, np.float32)
         cells = (background + self._weight[..., None] * (colour - background) + 0.5).astype(np.uint8)
         if self.view.grow == 1:

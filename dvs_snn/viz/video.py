@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -26,7 +26,7 @@ CLOSE_TIMEOUT_S = 120.0
 class VideoWriter:
     """A context that takes RGB pictures of one size and leaves a whole MP4 at `path`, or nothing.
 
-    An interrupt (Ctrl-C) ends the video where it is and keeps it; an error removes it. Memory does not grow with length.
+    An interrupt (Ctrl-C) ends the video where it is and keeps it; an error removes it. Memory stays constant.
     Raises `DvsSnnError` when the video cannot be written (no space, no permission, ffmpeg ended).
     """
 
@@ -45,7 +45,6 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         with ExitStack() as stack:
             self._partial = stack.enter_context(replaced_when_done(self.path))
-            self._partial.touch()  # an unwritable folder is known at once, not after the first minute
             self._messages = stack.enter_context(tempfile.TemporaryFile())  # a pipe that nobody reads would fill
             self._stack = stack.pop_all()
         return self
@@ -90,7 +89,18 @@ class VideoWriter:
             raise DvsSnnError(
                 f"{self.path}: no ffmpeg for this machine; name one by IMAGEIO_FFMPEG_EXE, or go without video"
             ) from None
-        source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{self.fps:g}", "-i", "pipe:0"]
+        source = [
+            "-f",
+            "rawvideo",
+            "-pix_fmt",
+            "rgb24",
+            "-s",
+            f"{width}x{height}",
+            "-r",
+            f"{self.fps:g}",
+            "-i",
+            "pipe:0",
+        ]
         # full chroma is halved by yuv420p, which browsers insist on; odd sizes are padded, which it insists on
         encode = ["-an", "-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-c:v", "libx264", "-preset", "veryfast"]
         encode += ["-crf", str(self.quality), "-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4"]
@@ -127,10 +137,8 @@ class VideoWriter:
         self._process.kill()
         self._process.wait()
         if self._process.stdin is not None:
-            try:
+            with suppress(OSError):  # what was buffered has nowhere to go
                 self._process.stdin.close()
-            except OSError:  # what was buffered has nowhere to go
-                pass
 
 
 def read_pictures(path: str | Path) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
