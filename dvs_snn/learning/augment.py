@@ -172,4 +172,4 @@ class Augmentation:
 
 def _log_uniform(bounds: tuple[float, float], rng: Generator) -> float:
     low, high = bounds
-    return float(low * (high / low) ** rng.random()
+    return float(low * (high / low) ** rng.random())
