@@ -2,3 +2,42 @@
 
 torch (and numba for the CPU kernels) only; knows no events and imports no other room.
 """
+
+from dvs_snn.nn.linear_neuron import LinearNeuron, RecurrentState
+from dvs_snn.nn.neurons import CUBALIF, LIF, PLIF, TCLIF, AdLIF, LeakyIntegrator
+from dvs_snn.nn.sequential import Sequential
+from dvs_snn.nn.surrogate import (
+    ATan,
+    FastSigmoid,
+    Rectangle,
+    Sigmoid,
+    SlayerExponential,
+    SuperSpike,
+    Surrogate,
+    Triangle,
+)
+from dvs_snn.nn.temporal import State, Temporal, detach, reset_where
+
+__all__ = [
+    "CUBALIF",
+    "LIF",
+    "PLIF",
+    "TCLIF",
+    "ATan",
+    "AdLIF",
+    "FastSigmoid",
+    "LeakyIntegrator",
+    "LinearNeuron",
+    "Rectangle",
+    "RecurrentState",
+    "Sequential",
+    "Sigmoid",
+    "SlayerExponential",
+    "State",
+    "SuperSpike",
+    "Surrogate",
+    "Temporal",
+    "Triangle",
+    "detach",
+    "reset_where",
+]
