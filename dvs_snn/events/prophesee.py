@@ -1,28 +1,321 @@
-"""Prophesee files: RAW (EVT2, EVT3) and DAT, read by packets and written."""
+"""Prophesee files: RAW (EVT2, EVT3) and DAT, read by packets and written.
+
+Both begin with lines of text, `% key value`, and hold little-endian words after them. Where the header states no sensor
+size, the caller's counts; where nobody states one, a size is assumed and noted. Sensor time is absolute but wraps (evt3:
+16.78 s, evt2: 4.8 h, DAT: 71 min); a recording that begins after a wrap is written with a line `% time_offset_us`, which
+our readers add and others skip.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
-from dvs_snn.events.stream import EventStream, Sensor
+import numpy as np
+from numpy.typing import NDArray
+
+from dvs_snn.errors import ConfigError, RecordingError
+from dvs_snn.events.array import EVENT_DTYPE, Events
+from dvs_snn.events.codecs import evt2, evt3
+from dvs_snn.events.codecs.decoder import Decoder, check_coordinates
+from dvs_snn.events.stream import EventStream, Sensor, Tally
+
+_CHUNK_BYTES = 1 << 19
+_LINE_BYTES = 4096
+_HEADER_LINES = 1000
+_DAT_WRAP_US = 1 << 32
+_DAT_EVENT_BYTES = 8
+_DAT_EVENT_TYPES = {0x00: "2d", 0x0C: "CD"}
+_DAT_OLD_ADDRESS_BITS = (9, 8)  # x, y before version 2
+_DAT_ADDRESS_BITS = (14, 14)
+_DAT_LOOK_BYTES = 64 << 20  # as much is read ahead to guess a sensor that nobody states
+
+_GENERATIONS = (  # what names of plugins and generations say of the sensor, first match
+    (("genx320", "320"), Sensor(320, 320)),
+    (("imx636", "imx646", "gen41", "gen4", "4."), Sensor(1280, 720)),
+    (("gen31", "gen3", "3."), Sensor(640, 480)),
+)
+_DAT_SIZES = (Sensor(304, 240), Sensor(640, 480), Sensor(1280, 720))
+
+
+@dataclass(frozen=True)
+class Header:
+    """The `% key value` lines of a file (keys in lower case, the last of equal keys) and where its data begins."""
+
+    values: dict[str, str] = field(default_factory=dict)
+    end: int = 0
+
+    @property
+    def sensor(self) -> Sensor | None:
+        """The size that the header states, if it does."""
+        options = dict(part.split("=", 1) for part in self.values.get("format", "").split(";") if "=" in part)
+        for width, height in (
+            (options.get("width", ""), options.get("height", "")),
+            self.values.get("geometry", "").lower().partition("x")[::2],
+            (self.values.get("width", ""), self.values.get("height", "")),
+        ):
+            if width.isdigit() and height.isdigit() and int(width) and int(height):
+                return Sensor(int(width), int(height))
+        return None
+
+    @property
+    def offset_us(self) -> int:
+        """What `% time_offset_us` says, 0 where it is absent."""
+        text = self.values.get("time_offset_us", "0")
+        return int(text) if text.lstrip("-").isdigit() else 0
+
+    @property
+    def encoding(self) -> str:
+        """`evt2`, `evt3`, or whatever else the header names, in lower case; empty when it names none."""
+        name = self.values.get("format", "").partition(";")[0].strip().lower()
+        version = self.values.get("evt", "").strip().removesuffix(".0")
+        return name or (f"evt{version.replace('.', '')}" if version else "")
 
 
 def read_raw(path: Path, sensor: Sensor | None = None) -> EventStream:
-    """A RAW file (EVT2, EVT2.1 or EVT3) as a stream that is not repaired yet."""
-    raise NotImplementedError
+    """A RAW file (EVT2 or EVT3) as a stream that is not repaired yet; the header's sensor size comes before the caller's.
+
+    Raises RecordingError for an empty or truncated file, one without such a header, and other encodings.
+    """
+    header = read_header(path, "RAW")
+    if header.encoding in ("evt21", "evt4"):
+        raise RecordingError(path, f"encoding {header.encoding} is not supported; convert it to EVT3 with Metavision")
+    decoders: dict[str, Callable[..., Decoder]] = {"evt2": evt2.Evt2Decoder, "evt3": evt3.Evt3Decoder}
+    if header.encoding not in decoders:
+        raise RecordingError(path, f"unknown encoding {header.encoding!r} in its header; known are evt2 and evt3")
+    bigendian = "endianness=big" in header.values.get("format", "").lower() or header.values.get("endianness") == "big"
+    decoder = decoders[header.encoding](is_bigendian=bigendian, start_us=header.offset_us)
+    _check_length(path, header.end, decoder.record_bytes)
+
+    tally = Tally()
+    guess, reason = _guess_raw(header)
+    sensor, assumed = _settle_sensor(header, sensor, lambda: (guess, reason), tally)
+    packets = _RawPackets(path, header, decoder, tally)
+    return EventStream(sensor, packets, f"raw {header.encoding}", str(path), assumed, tally)
 
 
 def read_dat(path: Path, sensor: Sensor | None = None) -> EventStream:
-    """A DAT file (version 1 or 2, "CD" or "2d") as a stream that is not repaired yet."""
-    raise NotImplementedError
+    """A DAT file (version 1 or 2, "CD" or "2d") as a stream that is not repaired yet.
+
+    Raises RecordingError for an empty or truncated file, one without such a header, and other kinds of events.
+    """
+    header = read_header(path, "DAT")
+    with path.open("rb") as file:
+        file.seek(header.end)
+        kind = file.read(2)
+    if len(kind) < 2:
+        raise RecordingError(path, "truncated: the header is not followed by type and size of the events")
+    if kind[0] not in _DAT_EVENT_TYPES or kind[1] != _DAT_EVENT_BYTES:
+        raise RecordingError(
+            path, f"holds events of type 0x{kind[0]:02x} and {kind[1]} bytes, not CD events (0x00 or 0x0c, 8 bytes)"
+        )
+    start = header.end + 2
+    _check_length(path, start, _DAT_EVENT_BYTES)
+    version = header.values.get("version", "1").strip()
+    bits = _DAT_ADDRESS_BITS if version.isdigit() and int(version) >= 2 else _DAT_OLD_ADDRESS_BITS
+
+    tally = Tally()
+    sensor, assumed = _settle_sensor(header, sensor, lambda: _guess_dat(path, start, bits), tally)
+    packets = _DatPackets(path, start, header.offset_us, bits)
+    return EventStream(sensor, packets, f"dat {_DAT_EVENT_TYPES[kind[0]]}", str(path), assumed, tally)
 
 
 def write_raw(path: Path, stream: EventStream, encoding: Literal["evt3", "evt2"] = "evt3") -> None:
-    """Write a RAW file with a header that states the sensor."""
-    raise NotImplementedError
+    """Write a RAW file with a header that states the sensor.
+
+    Raises ConfigError for another encoding and for a sensor whose addresses need more than 11 bits.
+    """
+    encoder: evt3.Evt3Encoder | evt2.Evt2Encoder
+    if encoding == "evt3":
+        encoder, wrap_us, version = evt3.Evt3Encoder(stream.sensor), evt3.WRAP_US, "3.0"
+    elif encoding == "evt2":
+        encoder, wrap_us, version = evt2.Evt2Encoder(stream.sensor), evt2.WRAP_US, "2.0"
+    else:
+        raise ConfigError(f"RAW holds evt2 or evt3, not {encoding!r}")
+    width, height = stream.sensor.width, stream.sensor.height
+    lines = [
+        f"evt {version}",
+        f"format {encoding.upper()};height={height};width={width}",
+        f"geometry {width}x{height}",
+    ]
+    with path.open("wb") as file:
+        for number, packet in enumerate(_filled(stream)):
+            if number == 0:
+                _write_header(file, lines, int(packet["t"][0]) // wrap_us * wrap_us)
+            file.write(encoder.encode(packet).data)
+        if not file.tell():
+            _write_header(file, lines, 0)
 
 
 def write_dat(path: Path, stream: EventStream) -> None:
-    """Write a DAT file, version 2, with a header that states the sensor."""
-    raise NotImplementedError
+    """Write a DAT file, version 2, with a header that states the sensor; ConfigError when addresses need over 14 bits."""
+    check_coordinates("dat", stream.sensor, 1 << 14)
+    lines = [
+        "Data file containing CD events.",
+        "Version 2",
+        f"Height {stream.sensor.height}",
+        f"Width {stream.sensor.width}",
+    ]
+    with path.open("wb") as file:
+        for number, packet in enumerate(_filled(stream)):
+            if number == 0:
+                _write_header(file, lines, int(packet["t"][0]) // _DAT_WRAP_US * _DAT_WRAP_US)
+                file.write(bytes((0x0C, _DAT_EVENT_BYTES)))
+            words = np.empty((len(packet), 2), "<u4")
+            words[:, 0] = packet["t"] & (_DAT_WRAP_US - 1)
+            words[:, 1] = (
+                packet["x"].astype(np.uint32)
+                | packet["y"].astype(np.uint32) << np.uint32(14)
+                | packet["p"].astype(np.uint32) << np.uint32(28)
+            )
+            file.write(words.data)
+        if not file.tell():
+            _write_header(file, lines, 0)
+            file.write(bytes((0x0C, _DAT_EVENT_BYTES)))
+
+
+def read_header(path: Path, kind: str) -> Header:
+    """The header of a RAW or DAT file; RecordingError when there is none. `kind` is for the message."""
+    values: dict[str, str] = {}
+    end = 0
+    with path.open("rb") as file:
+        for _ in range(_HEADER_LINES):
+            line = file.readline(_LINE_BYTES)
+            text = line[1:].strip().decode("latin-1")
+            if not line.startswith(b"%") or not text.isprintable() or not text.isascii():
+                break
+            if not line.endswith(b"\n"):
+                raise RecordingError(path, "truncated: the file ends within its header")
+            if not line.startswith(b"% ") and text != "end":
+                break  # data that happens to begin with this byte
+            end = file.tell()
+            if text == "end":
+                break
+            key, _, value = text.partition(" ")
+            values[key.lower()] = value.strip()
+        if not end:
+            empty = not file.seek(0, 2)
+            raise RecordingError(
+                path, "empty file" if empty else f"not a Prophesee {kind} file: no lines '% key value'"
+            )
+    return Header(values, end)
+
+
+class _RawPackets:
+    """The packets of a RAW file; every pass opens it anew and fills the tally from zero."""
+
+    def __init__(self, path: Path, header: Header, decoder: Decoder, tally: Tally) -> None:
+        self._path, self._header, self._tally = path, header, tally
+        self._make: Callable[[], Decoder] = lambda: type(decoder)(decoder.is_bigendian, header.offset_us)  # type: ignore[call-arg]
+
+    def __iter__(self) -> Iterator[Events]:
+        decoder, tally = self._make(), self._tally
+        tally.triggers = tally.unknown_words = 0
+        for chunk in _chunks(self._path, self._header.end, decoder.record_bytes):
+            events = decoder.decode(chunk)
+            tally.triggers, tally.unknown_words = decoder.triggers, decoder.unknown_words
+            yield events
+        if decoder.unknown_words:
+            tally.note(f"{decoder.unknown_words} words of unknown type were skipped")
+        if decoder.early_events:
+            tally.note(f"{decoder.early_events} events before the first time word were dropped")
+
+
+class _DatPackets:
+    """The packets of a DAT file; every pass opens it anew."""
+
+    def __init__(self, path: Path, start: int, offset_us: int, bits: tuple[int, int]) -> None:
+        self._path, self._start, self._offset_us, self._bits = path, start, offset_us, bits
+
+    def __iter__(self) -> Iterator[Events]:
+        x_bits, y_bits = self._bits
+        base, last = self._offset_us, None
+        for chunk in _chunks(self._path, self._start, _DAT_EVENT_BYTES):
+            words = chunk.view("<u4").reshape(-1, 2)
+            low, address = words[:, 0].astype(np.int64), words[:, 1]
+            # Time that falls by more than half its range has wrapped, as in `codecs.evt3`.
+            steps = np.diff(low, prepend=low[0] if last is None else last)
+            wraps = np.cumsum((steps < -(_DAT_WRAP_US // 2)).astype(np.int64) - (steps > _DAT_WRAP_US - (1 << 16)))
+            events = np.empty(len(words), EVENT_DTYPE)
+            events["t"] = low + base + wraps * _DAT_WRAP_US
+            events["x"] = address & np.uint32((1 << x_bits) - 1)
+            events["y"] = address >> np.uint32(x_bits) & np.uint32((1 << y_bits) - 1)
+            events["p"] = address >> np.uint32(x_bits + y_bits) & np.uint32(1)
+            base, last = base + int(wraps[-1]) * _DAT_WRAP_US, int(low[-1])
+            yield events
+
+
+def _chunks(path: Path, start: int, record_bytes: int) -> Iterator[NDArray[np.uint8]]:
+    """The file's bytes from `start`, in one buffer that the next chunk overwrites."""
+    buffer = np.empty(_CHUNK_BYTES // record_bytes * record_bytes, np.uint8)
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        filled = 0
+        while count := file.readinto(buffer[filled:]):  # type: ignore[arg-type]
+            filled += count
+            if filled == len(buffer):
+                yield buffer
+                filled = 0
+        if filled % record_bytes:
+            raise RecordingError(path, _truncation(filled % record_bytes, record_bytes))
+        if filled:
+            yield buffer[:filled]
+
+
+def _check_length(path: Path, start: int, record_bytes: int) -> None:
+    rest = (path.stat().st_size - start) % record_bytes
+    if rest:
+        raise RecordingError(path, _truncation(rest, record_bytes))
+
+
+def _truncation(rest: int, record_bytes: int) -> str:
+    return f"truncated: {rest} bytes are left after the last whole {record_bytes}-byte word"
+
+
+def _settle_sensor(
+    header: Header, given: Sensor | None, guess: Callable[[], tuple[Sensor, str]], tally: Tally
+) -> tuple[Sensor, bool]:
+    """The sensor by header, caller or guess, and whether it was guessed; notes what the reader must know."""
+    if header.sensor is not None:
+        if given is not None and given != header.sensor:
+            tally.note(f"the header states sensor {header.sensor}; {given} was not used")
+        return header.sensor, False
+    if given is not None:
+        return given, False
+    sensor, reason = guess()
+    tally.note(f"sensor size not stated in the file: assumed {sensor} {reason}; say WxH if it is another")
+    return sensor, True
+
+
+def _guess_raw(header: Header) -> tuple[Sensor, str]:
+    for key in ("plugin_name", "sensor_name", "sensor_generation", "generation"):
+        value = header.values.get(key, "")
+        for marks, sensor in _GENERATIONS:
+            if any(value.startswith(mark) if mark.endswith(".") else mark in value for mark in marks):
+                return sensor, f"from its {key} {value}"
+    sensor = Sensor(640, 480) if header.encoding == "evt2" else Sensor(1280, 720)
+    return sensor, f"as usual for {header.encoding}"
+
+
+def _guess_dat(path: Path, start: int, bits: tuple[int, int]) -> tuple[Sensor, str]:
+    """The smallest usual sensor that holds the first few million events."""
+    columns = rows = 0
+    for number, packet in enumerate(_DatPackets(path, start, 0, bits)):
+        columns, rows = max(columns, int(packet["x"].max()) + 1), max(rows, int(packet["y"].max()) + 1)
+        if number * _CHUNK_BYTES > _DAT_LOOK_BYTES:
+            break
+    fitting = (size for size in _DAT_SIZES if size.width >= columns and size.height >= rows)
+    sensor = next(fitting, Sensor(max(columns, 1), max(rows, 1)))
+    return sensor, "because its events fit"
+
+
+def _filled(stream: EventStream) -> Iterator[Events]:
+    return (packet for packet in stream if len(packet))
+
+
+def _write_header(file: BinaryIO, lines: list[str], offset_us: int) -> None:
+    if offset_us:
+        lines = [*lines, f"time_offset_us {offset_us}"]
+    file.write("".join(f"% {line}\n" for line in [*lines, "end"]).encode("ascii"))
