@@ -1,9 +1,9 @@
 """Prophesee files: RAW (EVT2, EVT3) and DAT, read by packets and written.
 
-Both begin with lines of text, `% key value`, and hold little-endian words after them. Where the header states no sensor
-size, the caller's counts; where nobody states one, a size is assumed and noted. Sensor time is absolute but wraps (evt3:
-16.78 s, evt2: 4.8 h, DAT: 71 min); a recording that begins after a wrap is written with a line `% time_offset_us`, which
-our readers add and others skip.
+Both begin with lines of text, `% key value`, and hold little-endian words after them. Where the header states no
+sensor size, the caller's counts; where nobody states one, a size is assumed and noted. Sensor time is absolute but
+wraps (evt3: 16.78 s, evt2: 4.8 h, DAT: 71 min); a recording that begins after a wrap is written with a line
+`% time_offset_us`, which our readers add and others skip.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Header:
             self.values.get("geometry", "").lower().partition("x")[::2],
             (self.values.get("width", ""), self.values.get("height", "")),
         ):
-            if width.isdigit() and height.isdigit() and int(width) and int(height):
+            if width.isdigit() and height.isdigit() and 0 < int(width) <= 65536 and 0 < int(height) <= 65536:
                 return Sensor(int(width), int(height))
         return None
 
@@ -75,24 +75,23 @@ class Header:
 
 
 def read_raw(path: Path, sensor: Sensor | None = None) -> EventStream:
-    """A RAW file (EVT2 or EVT3) as a stream that is not repaired yet; the header's sensor size comes before the caller's.
+    """A RAW file (EVT2 or EVT3) as a stream that is not repaired yet; a sensor size in its header comes before `sensor`.
 
     Raises RecordingError for an empty or truncated file, one without such a header, and other encodings.
     """
     header = read_header(path, "RAW")
     if header.encoding in ("evt21", "evt4"):
         raise RecordingError(path, f"encoding {header.encoding} is not supported; convert it to EVT3 with Metavision")
-    decoders: dict[str, Callable[..., Decoder]] = {"evt2": evt2.Evt2Decoder, "evt3": evt3.Evt3Decoder}
-    if header.encoding not in decoders:
+    if header.encoding not in ("evt2", "evt3"):
         raise RecordingError(path, f"unknown encoding {header.encoding!r} in its header; known are evt2 and evt3")
+    decoder_type = evt3.Evt3Decoder if header.encoding == "evt3" else evt2.Evt2Decoder
     bigendian = "endianness=big" in header.values.get("format", "").lower() or header.values.get("endianness") == "big"
-    decoder = decoders[header.encoding](is_bigendian=bigendian, start_us=header.offset_us)
-    _check_length(path, header.end, decoder.record_bytes)
+    _check_length(path, header.end, decoder_type.record_bytes)
 
     tally = Tally()
     guess, reason = _guess_raw(header)
     sensor, assumed = _settle_sensor(header, sensor, lambda: (guess, reason), tally)
-    packets = _RawPackets(path, header, decoder, tally)
+    packets = _RawPackets(path, header.end, lambda: decoder_type(bigendian, header.offset_us), tally)
     return EventStream(sensor, packets, f"raw {header.encoding}", str(path), assumed, tally)
 
 
@@ -150,7 +149,7 @@ def write_raw(path: Path, stream: EventStream, encoding: Literal["evt3", "evt2"]
 
 
 def write_dat(path: Path, stream: EventStream) -> None:
-    """Write a DAT file, version 2, with a header that states the sensor; ConfigError when addresses need over 14 bits."""
+    """Write a DAT file, version 2, with a header that states the sensor, of at most 14 bits a side (else ConfigError)."""
     check_coordinates("dat", stream.sensor, 1 << 14)
     lines = [
         "Data file containing CD events.",
@@ -197,23 +196,20 @@ def read_header(path: Path, kind: str) -> Header:
             values[key.lower()] = value.strip()
         if not end:
             empty = not file.seek(0, 2)
-            raise RecordingError(
-                path, "empty file" if empty else f"not a Prophesee {kind} file: no lines '% key value'"
-            )
+            raise RecordingError(path, "empty file" if empty else f"not a Prophesee {kind} file: it has no '% ' header")
     return Header(values, end)
 
 
 class _RawPackets:
     """The packets of a RAW file; every pass opens it anew and fills the tally from zero."""
 
-    def __init__(self, path: Path, header: Header, decoder: Decoder, tally: Tally) -> None:
-        self._path, self._header, self._tally = path, header, tally
-        self._make: Callable[[], Decoder] = lambda: type(decoder)(decoder.is_bigendian, header.offset_us)  # type: ignore[call-arg]
+    def __init__(self, path: Path, start: int, make_decoder: Callable[[], Decoder], tally: Tally) -> None:
+        self._path, self._start, self._make_decoder, self._tally = path, start, make_decoder, tally
 
     def __iter__(self) -> Iterator[Events]:
-        decoder, tally = self._make(), self._tally
+        decoder, tally = self._make_decoder(), self._tally
         tally.triggers = tally.unknown_words = 0
-        for chunk in _chunks(self._path, self._header.end, decoder.record_bytes):
+        for chunk in _chunks(self._path, self._start, decoder.record_bytes):
             events = decoder.decode(chunk)
             tally.triggers, tally.unknown_words = decoder.triggers, decoder.unknown_words
             yield events
