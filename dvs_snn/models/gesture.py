@@ -1,0 +1,159 @@
+"""The gesture network: spiking backbone, attention bridge, dense blocks, recurrent TC-LIF head; logits at every bin."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dvs_snn.errors import ConfigError
+from dvs_snn.models.backbone import spiking_backbone
+from dvs_snn.nn import TCLIF, LeakyIntegrator, Sequential, State, Temporal
+from dvs_snn.nn.bridge import ASAB
+from dvs_snn.nn.layers import Saturate, conv_norm, linear_norm
+
+
+@dataclass(frozen=True)
+class GestureConfig:
+    """Sizes and time constants of `GestureNet`; times in bins, so they belong to one bin length (10 ms)."""
+
+    classes: int = 11
+    shape: tuple[int, int, int] = (2, 32, 32)
+    """Input per bin: ON and OFF counts, height, width."""
+    count_limit: float = 4.0
+    """Counts above it are cut to it."""
+    channels: tuple[int, ...] = (16, 32, 32)
+    kernels: tuple[int, ...] = (5, 3, 3)
+    strides: tuple[int, ...] = (2, 2, 1)
+    tau: float = 3.0
+    """Membrane time constant of the backbone."""
+    surrogate_slope: float = 2.0
+    bridge_bins: int = 8
+    deformable: bool = False
+    score_scale: Literal["learned", "fixed", "none"] = "learned"
+    rate_source: Literal["spikes", "attention"] = "spikes"
+    block_channels: tuple[int, ...] = (64,)
+    """Dense blocks of stride 2 after the bridge."""
+    hidden: int = 128
+    """TC-LIF neurons."""
+    periods: tuple[float, float] = (10.0, 60.0)
+    """Range of the TC-LIF neurons' own periods at the start; learned from there."""
+    leak: float = 0.98
+    """TC-LIF leak per bin: 1 keeps everything, but noise then piles up in a stream without end."""
+    readout_tau: float = 15.0
+    dropout: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name in ("shape", "channels", "kernels", "strides", "block_channels", "periods"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists
+        if self.classes < 2 or self.hidden < 1 or self.bridge_bins < 1:
+            raise ConfigError("gesture: need classes >= 2, hidden >= 1 and bridge_bins >= 1")
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise ConfigError(f"gesture: shape is channels, height, width, all above 0, got {self.shape}")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ConfigError(f"gesture: dropout lies in [0, 1), got {self.dropout:g}")
+        if not 0.0 < self.leak <= 1.0:
+            raise ConfigError(f"gesture: leak lies in (0, 1], got {self.leak:g}")
+        if not self.readout_tau > 0:
+            raise ConfigError(f"gesture: readout_tau must be above 0 bins, got {self.readout_tau:g}")
+        if len(self.periods) != 2 or not 6.0 < self.periods[0] <= self.periods[1]:
+            raise ConfigError(f"gesture: periods is a range of bins above 6, low <= high, got {self.periods}")
+
+
+class GestureState(NamedTuple):
+    backbone: Any
+    bridge: Any
+    head: Any
+
+
+class GestureNet(Temporal):
+    """Event counts per bin -> class logits at every bin.
+
+    Counts are capped, pass a spiking backbone, the attention bridge (ASAB) over the last `bridge_bins` bins, strided
+    dense blocks (convolution, normalisation, ReLU) and a recurrent TC-LIF layer; a leaky integrator reads its spikes
+    out. Causal: the logits of a bin depend on this bin and those before it.
+    """
+
+    def __init__(self, config: GestureConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config if config is not None else GestureConfig()
+        channels, height, width = config.shape
+        self.saturate = Saturate(config.count_limit)
+        self.backbone = spiking_backbone(
+            channels,
+            config.channels,
+            config.kernels,
+            config.strides,
+            tau=config.tau,
+            surrogate_slope=config.surrogate_slope,
+        )
+        self.bridge = ASAB(
+            config.bridge_bins,
+            deformable=config.deformable,
+            score_scale=config.score_scale,
+            rate_source=config.rate_source,
+        )
+        for stride in (*config.strides, *[2] * len(config.block_channels)):
+            height, width = math.ceil(height / stride), math.ceil(width / stride)
+        blocks: list[nn.Module] = []
+        channels = config.channels[-1]
+        for block_channels in config.block_channels:
+            blocks += [*conv_norm(channels, block_channels, 3, 2), nn.ReLU()]
+            channels = block_channels
+        blocks += [nn.Flatten(), nn.Dropout(config.dropout)]
+        blocks += linear_norm(channels * height * width, config.hidden, gain=0.3)
+        self.blocks = nn.Sequential(*blocks)
+        self.head = Sequential(
+            _head_neurons(config),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.hidden, config.classes),
+            LeakyIntegrator(beta=math.exp(-1.0 / config.readout_tau), scale_input=True),
+        )
+
+    def initial_state(self, batch: int, shape: tuple[int, ...]) -> GestureState:
+        features = self.backbone.output_shape(shape)
+        return GestureState(
+            self.backbone.initial_state(batch, shape),
+            self.bridge.initial_state(batch, features),
+            self.head.initial_state(batch, (self.config.hidden,)),
+        )
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (self.config.classes,)
+
+    def forward(
+        self, xs: Float[Tensor, "time batch channel height width"], state: State | None = None
+    ) -> tuple[Float[Tensor, "time batch classes"], GestureState]:
+        before = GestureState(None, None, None) if state is None else GestureState(*state)
+        spikes, backbone = self.backbone(self.saturate(xs), before.backbone)
+        features, bridge = self.bridge(spikes, before.bridge)
+        currents = self.blocks(features.flatten(0, 1)).unflatten(0, tuple(xs.shape[:2]))
+        logits, head = self.head(currents, before.head)
+        return logits, GestureState(backbone, bridge, head)
+
+    def step(
+        self, x: Float[Tensor, "batch channel height width"], state: State | None = None
+    ) -> tuple[Float[Tensor, "batch classes"], GestureState]:
+        before = GestureState(None, None, None) if state is None else GestureState(*state)
+        spikes, backbone = self.backbone.step(self.saturate(x), before.backbone)
+        features, bridge = self.bridge.step(spikes, before.bridge)
+        logits, head = self.head.step(self.blocks(features), before.head)
+        return logits, GestureState(backbone, bridge, head)
+
+
+def _head_neurons(config: GestureConfig) -> TCLIF:
+    """TC-LIF whose periods are spread evenly in log time: per neuron `σ(c1) σ(c2) = 2 - 2 cos(2π / period)`."""
+    neurons = TCLIF(shape=(config.hidden,), leak=config.leak, recurrent=config.hidden)
+    low, high = (math.log(period) for period in config.periods)
+    period = torch.exp(torch.linspace(low, high, config.hidden))
+    coupling = torch.sqrt(2.0 - 2.0 * torch.cos(2.0 * math.pi / period))
+    with torch.no_grad():
+        neurons.c1.copy_(torch.logit(coupling))
+        neurons.c2.copy_(torch.logit(coupling))
+        if neurons.recurrent is not None:
+            neurons.recurrent.weight.mul_(0.5)
+    return neurons
