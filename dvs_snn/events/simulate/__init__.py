@@ -1,0 +1,17 @@
+"""A camera to simulate: rendered scenes and a model of the sensor that watches them.
+
+`DvsModel` turns frames of intensity into events; `simulate_gesture` puts an articulated person before it. numpy, scipy
+and numba only; imports `events` alone. Everything is decided by a seed.
+"""
+
+from dvs_snn.events.simulate.dvs import DvsConfig, DvsModel
+from dvs_snn.events.simulate.gestures import GESTURES, gesture_index, simulate_gesture, simulate_gesture_sequence
+
+__all__ = [
+    "GESTURES",
+    "DvsConfig",
+    "DvsModel",
+    "gesture_index",
+    "simulate_gesture",
+    "simulate_gesture_sequence",
+]
