@@ -8,7 +8,7 @@ from dvs_snn.viz.overlay import Layer, Overlay, Verdict
 from dvs_snn.viz.recorder import OverlayVideo, Pairing, true_label
 from dvs_snn.viz.surface import EventSurface, EventView
 from dvs_snn.viz.timeline import Timeline, draw_confusion
-from dvs_snn.viz.video import VideoWriter, read_pictures
+from dvs_snn.viz.video import VideoWriter
 
 __all__ = [
     "EventSurface",
@@ -21,6 +21,5 @@ __all__ = [
     "Verdict",
     "VideoWriter",
     "draw_confusion",
-    "read_pictures",
     "true_label",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -39,6 +39,7 @@ class Verdict:
     truth: str | None = None
 
 
+@runtime_checkable
 class Layer(Protocol):
     """Something else drawn over the events, in the sensor's coordinates by `view.place`: boxes, trails, ids."""
 
@@ -51,7 +52,7 @@ class Overlay:
     Events left, grown by a whole factor; decision and class posteriors right; time and event rate below.
     """
 
-    def __init__(self, sensor: Sensor, labels: Sequence[str], fade_us: float = 40_000.0, title: str = "") -> None:
+    def __init__(self, sensor: Sensor, labels: Sequence[str], fade_us: float | int = 40_000.0, title: str = "") -> None:
         self.sensor = sensor
         self.labels = tuple(labels)
         self.title = title
@@ -104,8 +105,9 @@ class Overlay:
         scale = min(0.72, 0.72 * (right - left) / max(1, _text_width(name, 0.72)))
         _text(picture, name, (left, 56), scale, FAINT if undecided else INK, thickness=1 if undecided else 2)
         _bar(picture, (left, 70, right, 78), 0.0 if undecided else verdict.score, RIGHT)
-        if self.title:
-            _text(picture, self.title, (left, 100), 0.42, FAINT)
+        line = self.title if verdict.truth is None else f"true: {verdict.truth}"
+        if line:
+            _text(picture, line, (left, 99), 0.42, FAINT)
 
     def _draw_posteriors(self, picture: Picture, verdict: Verdict) -> None:
         left, right = self.view.width_px + MARGIN_PX, self.view.width_px + SIDE_PX - MARGIN_PX

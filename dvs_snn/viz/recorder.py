@@ -73,8 +73,8 @@ class OverlayVideo:
         path: str | Path,
         sensor: Sensor,
         labels: Sequence[str],
-        fps: float = 30.0,
-        speed: float = 1.0,
+        fps: float | int = 30.0,
+        speed: float | int = 1.0,
         title: str = "",
         truth: Truth = (),
         layers: Callable[[Gesture], Sequence[Layer]] | None = None,
@@ -84,7 +84,7 @@ class OverlayVideo:
         self.writer = VideoWriter(path, fps)
         self.overlay = Overlay(sensor, labels, title=title)
         self._labels, self._truth, self._layers = tuple(labels), truth, layers
-        self._step_us = 1e6 * speed / fps
+        self._pictures_per_us = fps / (1e6 * speed)
         self._elapsed_us = 0
         self._verdict, self._last = Verdict(), None
 
@@ -101,7 +101,7 @@ class OverlayVideo:
         """Take a window, and draw the pictures that fall due with its end."""
         self.overlay.see(window)
         self._elapsed_us += window.end_us - window.start_us
-        due = int(self._elapsed_us / self._step_us) - self.writer.pictures
+        due = int(self._elapsed_us * self._pictures_per_us + 1e-6) - self.writer.pictures
         if due <= 0:
             return
         layers = self._layers(decision) if self._layers is not None and decision is not None else ()

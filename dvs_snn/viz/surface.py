@@ -52,7 +52,7 @@ class EventView:
     def height_px(self) -> int:
         return self.cells[0] * self.grow
 
-    def place(self, x: float, y: float) -> tuple[int, int]:
+    def place(self, x: float | int, y: float | int) -> tuple[int, int]:
         """Picture position of a point given in sensor pixels."""
         scale = self.grow / self.shrink
         return self.left_px + round(x * scale), self.top_px + round(y * scale)
@@ -61,7 +61,7 @@ class EventView:
 class EventSurface:
     """Time and polarity of each cell's last event, drawn with weight `exp(-age / fade_us)` (Lagorce et al. 2017)."""
 
-    def __init__(self, view: EventView, fade_us: float = 40_000.0) -> None:
+    def __init__(self, view: EventView, fade_us: float | int = 40_000.0) -> None:
         if fade_us <= 0:
             raise ConfigError(f"fade of {fade_us} us: must be above zero")
         self.view = view

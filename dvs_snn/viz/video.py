@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +15,7 @@ import imageio_ffmpeg
 import numpy as np
 from jaxtyping import UInt8
 
-from dvs_snn.errors import ConfigError, DvsSnnError
+from dvs_snn.errors import ConfigError, DvsSnnError, RecordingError
 from dvs_snn.viz.files import replaced_when_done
 
 MAX_FPS = 240.0
@@ -26,11 +25,12 @@ CLOSE_TIMEOUT_S = 120.0
 class VideoWriter:
     """A context that takes RGB pictures of one size and leaves a whole MP4 at `path`, or nothing.
 
-    An interrupt (Ctrl-C) ends the video where it is and keeps it; an error removes it. Memory stays constant.
+    An interrupt (Ctrl-C) or a recording that breaks off ends the video where it is and keeps it; any other error
+    removes it. Memory stays constant.
     Raises `DvsSnnError` when the video cannot be written (no space, no permission, ffmpeg ended).
     """
 
-    def __init__(self, path: str | Path, fps: float = 30.0, quality: int = 21) -> None:
+    def __init__(self, path: str | Path, fps: float | int = 30.0, quality: int = 21) -> None:
         if not 0.0 < fps <= MAX_FPS:
             raise ConfigError(f"video of {fps:g} pictures per second: choose above 0, at most {MAX_FPS:g}")
         self.path = Path(path)
@@ -66,7 +66,7 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        keep = kind is None or issubclass(kind, KeyboardInterrupt)
+        keep = kind is None or (issubclass(kind, (KeyboardInterrupt, RecordingError)) and self.pictures > 0)
         try:
             if self._process is not None and keep:
                 self._finish()
@@ -139,11 +139,3 @@ class VideoWriter:
         if self._process.stdin is not None:
             with suppress(OSError):  # what was buffered has nowhere to go
                 self._process.stdin.close()
-
-
-def read_pictures(path: str | Path) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
-    """The pictures of a video in RGB."""
-    reader = imageio_ffmpeg.read_frames(str(path))
-    width, height = next(reader)["size"]
-    for data in reader:
-        yield np.frombuffer(data, np.uint8).reshape(height, width, 3)
