@@ -75,7 +75,7 @@ class Header:
 
 
 def read_raw(path: Path, sensor: Sensor | None = None) -> EventStream:
-    """A RAW file (EVT2 or EVT3) as a stream that is not repaired yet; a sensor size in its header comes before `sensor`.
+    """A RAW file (EVT2 or EVT3) as a stream that is not repaired yet; a sensor that the header states comes first.
 
     Raises RecordingError for an empty or truncated file, one without such a header, and other encodings.
     """
@@ -149,7 +149,7 @@ def write_raw(path: Path, stream: EventStream, encoding: Literal["evt3", "evt2"]
 
 
 def write_dat(path: Path, stream: EventStream) -> None:
-    """Write a DAT file, version 2, with a header that states the sensor, of at most 14 bits a side (else ConfigError)."""
+    """Write a DAT file, version 2, that states the sensor, which has at most 14 bits a side (else ConfigError)."""
     check_coordinates("dat", stream.sensor, 1 << 14)
     lines = [
         "Data file containing CD events.",
