@@ -1,20 +1,345 @@
-"""ROS bags, versions 1 and 2, with event packets of the drivers in use; no ROS is needed."""
+"""ROS bags, versions 1 and 2, with event packets of the drivers in use; no ROS is needed.
+
+A bag is a `.bag` file, a folder (with or without `metadata.yaml`), or one `.db3` or `.mcap` file. `rosbags` finds the
+messages and gives their bytes, which `codecs.messages` reads: so neither the definitions in a bag nor its metadata have
+to be right. `t` is sensor time; for evt3 that has nothing to do with the time of the messages.
+"""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from dvs_snn.events.stream import EventStream, Sensor
+import numpy as np
+import yaml
+from mcap.reader import make_reader
+from rosbags import rosbag1, rosbag2
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+from dvs_snn.errors import ConfigError, RecordingError
+from dvs_snn.events.array import Events
+from dvs_snn.events.codecs import Decoder, Evt3Encoder, MonoEncoder, Payload, decoder
+from dvs_snn.events.codecs.evt3 import WRAP_US
+from dvs_snn.events.codecs.messages import (
+    ARRAY_TYPES,
+    PACKET_DEFINITION,
+    PACKET_TYPES,
+    EventArray,
+    EventPacket,
+    base_type,
+    parse_array,
+    parse_packet,
+    serialize_packet,
+)
+from dvs_snn.events.stream import EventStream, Sensor, Tally
+
+_PACKET_TYPE = "event_camera_msgs/msg/EventPacket"
+_PACKET_US = 10_000  # of a message written: drivers send between 1 and 33 ms
+_PACKET_EVENTS = 24_000  # keeps a message below 256 kB, as middleware likes it
+_DEFAULT_SENSOR = Sensor(640, 480)
 
 
 def read_bag(path: Path, sensor: Sensor | None = None, topic: str | None = None) -> EventStream:
-    """A bag (`.bag`, folder, `.db3`, `.mcap`) as a stream that is not repaired yet."""
-    raise NotImplementedError
+    """A bag as a stream that is not repaired yet; of several event topics the first by name, unless `topic` says which.
+
+    The messages' sensor comes before the caller's. Raises RecordingError for a damaged bag, one without event topics,
+    an unknown encoding, and (while reading) a sensor that changes.
+    """
+    tally = Tally()
+    with _open(path) as bag:
+        topic = _choose_topic(path, bag.topics, topic, tally)
+        source = _Source(path, topic, base_type(bag.topics[topic]))
+        first = next(source.messages(bag), None)
+    stated = first.sensor if first is not None else None
+    if isinstance(first, EventPacket):
+        _decoder_for(source, first)  # an unknown encoding is known at once
+    if stated is not None and sensor is not None and sensor != stated:
+        tally.note(f"the messages state sensor {stated}; {sensor} was not used")
+    if stated is None and sensor is None:
+        tally.note(f"sensor size not stated in the messages: assumed {_DEFAULT_SENSOR}; say WxH if it is another")
+    name = first.encoding if isinstance(first, EventPacket) else source.kind.partition("/")[0]
+    settled = stated or sensor or _DEFAULT_SENSOR
+    packets = _BagPackets(source, stated, tally)
+    return EventStream(settled, packets, f"bag {name}", str(path), stated is None and sensor is None, tally)
 
 
 def write_bag(
-    path: Path, stream: EventStream, encoding: Literal["evt3", "mono"] = "evt3", topic: str = "/event_camera/events"
+    path: Path,
+    stream: EventStream,
+    encoding: Literal["evt3", "mono"] | None = None,
+    topic: str = "/event_camera/events",
 ) -> None:
-    """Write a bag: `.bag` is ROS 1, `.mcap` and `.db3` one file of ROS 2, anything else a ROS 2 folder (sqlite3)."""
-    raise NotImplementedError
+    """Write a bag: `.bag` is ROS 1, `.mcap` and `.db3` one file of ROS 2, anything else a ROS 2 folder (sqlite3).
+
+    Without an `encoding` it is evt3, or mono when the recording begins at a time that 24 bits of microseconds do not
+    hold. Raises ConfigError for another encoding, and for negative times in mono.
+    """
+    if encoding not in (None, "evt3", "mono"):
+        raise ConfigError(f"bags are written in evt3 or mono, not {encoding!r}")
+    with _create(path, topic) as write:
+        previous_ns = -1
+        encode: Callable[[Events, int], Payload] | None = None
+        for seq, events in enumerate(_message_packets(stream)):
+            begin_us, end_us = int(events["t"].min()), int(events["t"].max())
+            if encode is None:
+                encoding = encoding or ("evt3" if 0 <= begin_us < WRAP_US else "mono")
+                if encoding == "evt3" and not 0 <= begin_us < WRAP_US:
+                    stream.tally.note("evt3 keeps time modulo 16.78 s: the start of the recording moved")
+                encode = _encoder(encoding, stream.sensor)
+            if encoding == "mono" and begin_us < 0:
+                raise ConfigError("mono holds no negative times: shift the recording first")
+            base_ns = max(begin_us, 0) * 1000
+            # Readers sort by this time: it must rise even where sensor time restarts.
+            previous_ns = max(end_us * 1000, previous_ns + 1)
+            packet = EventPacket(stream.sensor, seq, base_ns, str(encoding), False, encode(events, base_ns))
+            write(previous_ns, packet)
+
+
+@dataclass(frozen=True)
+class _Bag:
+    """An open bag: types by topic, and the bytes of a topic's messages in order of time."""
+
+    topics: dict[str, str]
+    messages: Callable[[str], Iterator[bytes]]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One topic of a bag, and how its messages are read."""
+
+    path: Path
+    topic: str
+    kind: str
+
+    def messages(self, bag: _Bag) -> Iterator[EventPacket | EventArray]:
+        parse = parse_packet if self.kind in PACKET_TYPES else parse_array
+        ros2 = not _is_ros1(self.path)
+        for number, data in enumerate(bag.messages(self.topic)):
+            try:
+                yield parse(data, ros2)
+            except RecordingError as error:
+                raise RecordingError(self.path, f"message {number} of {self.topic}: {error.cause}") from None
+
+
+class _BagPackets:
+    """The packets of a bag, one per message; every pass opens it anew and fills the tally from zero."""
+
+    def __init__(self, source: _Source, sensor: Sensor | None, tally: Tally) -> None:
+        self._source, self._sensor, self._tally = source, sensor, tally
+
+    def __iter__(self) -> Iterator[Events]:
+        tally, source = self._tally, self._source
+        tally.triggers = tally.unknown_words = 0
+        decoders: dict[tuple[str, bool], Decoder] = {}
+        missing, previous = 0, None
+        with _open(source.path) as bag:
+            for number, message in enumerate(source.messages(bag)):
+                if message.sensor != self._sensor:
+                    raise RecordingError(
+                        source.path, f"the sensor changes from {self._sensor} to {message.sensor} at message {number}"
+                    )
+                if isinstance(message, EventArray):
+                    yield message.events
+                    continue
+                key = (message.encoding, message.is_bigendian)
+                if key not in decoders:
+                    decoders[key] = _decoder_for(source, message)
+                try:
+                    events = decoders[key].decode(message.payload, message.time_base_ns)
+                except RecordingError as error:
+                    raise RecordingError(source.path, f"message {number} of {source.topic}: {error}") from None
+                if previous is not None and message.seq > previous + 1:
+                    missing += message.seq - previous - 1
+                previous = message.seq
+                tally.triggers = sum(each.triggers for each in decoders.values())
+                tally.unknown_words = sum(each.unknown_words for each in decoders.values())
+                yield events
+        early = sum(each.early_events for each in decoders.values())
+        if tally.unknown_words:
+            tally.note(f"{tally.unknown_words} words of unknown type were skipped")
+        if early:
+            tally.note(f"{early} events before the first time word were dropped")
+        if missing:
+            tally.note(f"{missing} packets are missing (gaps in seq)")
+
+
+def _decoder_for(source: _Source, packet: EventPacket) -> Decoder:
+    try:
+        return decoder(packet.encoding, packet.is_bigendian)
+    except RecordingError as error:
+        raise RecordingError(source.path, error.cause) from None
+
+
+def _choose_topic(path: Path, topics: dict[str, str], topic: str | None, tally: Tally) -> str:
+    listed = ", ".join(f"{name} ({kind})" for name, kind in sorted(topics.items())) or "none"
+    events = sorted(name for name, kind in topics.items() if base_type(kind) in PACKET_TYPES | ARRAY_TYPES)
+    if topic is not None and topic not in events:
+        raise RecordingError(path, f"no topic {topic} with events; its topics: {listed}")
+    if not events:
+        raise RecordingError(path, f"no topic with events; its topics: {listed}")
+    if topic is None:
+        topic = events[0]
+        if len(events) > 1:
+            tally.note(f"read topic {topic}; other topics with events: {', '.join(events[1:])}")
+    return topic
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[_Bag]:
+    """The bag at a path, its parts one after the other; whatever fails in them becomes a RecordingError of one line."""
+    with ExitStack() as stack:
+        parts = [stack.enter_context(part) for part in _parts(path)]
+        topics: dict[str, str] = {}
+        for part in parts:
+            topics.update(part.topics)
+
+        def messages(topic: str) -> Iterator[bytes]:
+            for part in parts:
+                if topic in part.topics:
+                    yield from part.messages(topic)
+
+        yield _Bag(topics, messages)
+
+
+def _parts(path: Path) -> list[AbstractContextManager[_Bag]]:
+    """The files of a bag. Metadata are asked for order and compression only: types they name may be out of date."""
+    if not path.exists():
+        raise RecordingError(path, "no such file or folder")
+    if _is_ros1(path):
+        return [_open_part(path, rosbag1.Reader)]
+    if path.is_file():
+        return [_open_part(path, rosbag2.Reader)]
+    files = sorted(each for each in path.iterdir() if each.suffix in (".db3", ".mcap"))
+    metadata = path / "metadata.yaml"
+    if metadata.exists():
+        try:
+            about = yaml.safe_load(metadata.read_text())["rosbag2_bagfile_information"]
+            if (about.get("compression_mode") or "none").lower() in ("file", "message"):
+                return [_open_part(path, rosbag2.Reader)]
+            files = [path / Path(name).name for name in about["relative_file_paths"]]
+        except (yaml.YAMLError, OSError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise RecordingError(metadata, f"damaged metadata: {_line(error)}") from None
+    for file in files:
+        if not file.exists():
+            raise RecordingError(path, f"its part {file.name} is missing")
+    if not files:
+        raise RecordingError(path, "folder holds no bag: no .db3 or .mcap file in it")
+    return [_open_part(file, rosbag2.Reader) for file in files]
+
+
+def _is_ros1(path: Path) -> bool:
+    return path.is_file() and path.suffix == ".bag"
+
+
+@contextmanager
+def _open_part(path: Path, reader_type: Callable[[Path], Any]) -> Iterator[_Bag]:
+    if path.is_file() and not path.stat().st_size:
+        raise RecordingError(path, "empty file")
+    reader = None
+    with ExitStack() as stack:
+        try:
+            reader = stack.enter_context(reader_type(path))
+            connections = list(reader.connections)
+        except Exception as error:  # damage shows as almost any exception in there
+            if path.suffix != ".mcap":
+                raise RecordingError(path, f"cannot be read as a bag: {_line(error)}") from None
+            bag = _open_mcap(path, stack, error)
+        else:
+            bag = _Bag(
+                {each.topic: each.msgtype for each in connections},
+                lambda topic: (
+                    data for _, _, data in reader.messages([each for each in connections if each.topic == topic])
+                ),
+            )
+        yield _Bag(bag.topics, lambda topic: _guarded(path, bag.messages(topic)))
+
+
+def _open_mcap(path: Path, stack: ExitStack, cause: Exception) -> _Bag:
+    """An mcap file that rosbags refuses, by the mcap package, which asks less of schemas and profile."""
+    file = stack.enter_context(path.open("rb"))
+    try:
+        reader = make_reader(file)
+        summary = reader.get_summary()
+        channels = list(summary.channels.values()) if summary else []
+        topics = {each.topic: summary.schemas[each.schema_id].name for each in channels if summary and each.schema_id}
+    except Exception:
+        raise RecordingError(path, f"cannot be read as a bag: {_line(cause)}") from None
+    if not topics:
+        raise RecordingError(path, f"cannot be read as a bag: {_line(cause)}")
+    return _Bag(topics, lambda topic: (message.data for _, _, message in reader.iter_messages(topics=[topic])))
+
+
+def _guarded(path: Path, messages: Iterator[bytes]) -> Iterator[bytes]:
+    while True:
+        try:
+            data = next(messages, None)
+        except Exception as error:
+            raise RecordingError(path, f"damaged bag: {_line(error)}") from None
+        if data is None:
+            return
+        yield data
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _encoder(encoding: str, sensor: Sensor) -> Callable[[Events, int], Payload]:
+    if encoding == "mono":
+        return MonoEncoder(sensor).encode
+    evt3 = Evt3Encoder(sensor)
+    return lambda events, base_ns: evt3.encode(events, fresh=True)
+
+
+def _message_packets(stream: EventStream) -> Iterator[Events]:
+    """The stream's events in packets of one cell of a grid in time and at most so many events; none is empty."""
+    pending: list[Events] = []
+    held, cell = 0, None
+    for packet in stream:
+        cells = packet["t"] // _PACKET_US
+        cuts = np.flatnonzero(cells[1:] != cells[:-1]) + 1
+        for begin, end in zip([0, *cuts.tolist()], [*cuts.tolist(), len(packet)], strict=True):
+            while begin < end:
+                if pending and (cells[begin] != cell or held == _PACKET_EVENTS):
+                    yield np.concatenate(pending)
+                    pending, held = [], 0
+                cell = cells[begin]
+                stop = min(end, begin + _PACKET_EVENTS - held)
+                pending.append(packet[begin:stop])
+                held += stop - begin
+                begin = stop
+    if pending:
+        yield np.concatenate(pending)
+
+
+@contextmanager
+def _create(path: Path, topic: str) -> Iterator[Callable[[int, EventPacket], None]]:
+    """A new bag, as a function that writes a message of a time in nanoseconds."""
+    ros2 = path.suffix != ".bag"
+    store = get_typestore(Stores.ROS2_HUMBLE if ros2 else Stores.ROS1_NOETIC)
+    store.register(get_types_from_msg(PACKET_DEFINITION, _PACKET_TYPE))
+    writer: Any
+    if not ros2:
+        path.unlink(missing_ok=True)
+        writer = rosbag1.Writer(path)
+    else:
+        single = path.suffix in (".mcap", ".db3")
+        folder = path.with_name(path.name + ".parts") if single else path
+        if folder.is_dir() and (single or not any(folder.iterdir())):
+            shutil.rmtree(folder)
+        plugin = rosbag2.StoragePlugin.MCAP if path.suffix == ".mcap" else rosbag2.StoragePlugin.SQLITE3
+        writer = rosbag2.Writer(folder, version=8, storage_plugin=plugin)
+    try:
+        with writer:
+            connection = writer.add_connection(topic, _PACKET_TYPE, typestore=store)
+            yield lambda time_ns, packet: writer.write(connection, time_ns, serialize_packet(packet, time_ns, ros2))
+        if ros2 and single:
+            (part,) = (each for each in folder.iterdir() if each.suffix == path.suffix)
+            part.replace(path)
+    finally:
+        if ros2 and single:
+            shutil.rmtree(folder, ignore_errors=True)
