@@ -1,1 +1,59 @@
-"""Data sets become clips, clips train networks: losses, rules, metrics, trainer. May import `pipeline` and below."""
+"""Data sets become clips, clips train networks: losses, rules, metrics, trainer. May import `pipeline` and below.
+
+A `Recipe` decides a run; a `RecordingSet` gives labelled recordings; `ClipLoader` makes batches of them; a
+`LearningRule` changes the network by each; `Trainer` does it for epochs; `evaluate` judges the result.
+"""
+
+from dvs_snn.learning.augment import MIRRORED, Augmentation
+from dvs_snn.learning.clips import Clip, collate, encode_clip, encode_windows
+from dvs_snn.learning.datasets import DATASETS, SIMULATED, LabelledFolder, open_data
+from dvs_snn.learning.evaluate import decisions_of, evaluate, scan_recordings
+from dvs_snn.learning.loader import ClipConfig, ClipLoader, Encoding
+from dvs_snn.learning.losses import Loss, PerBinCrossEntropy
+from dvs_snn.learning.metrics import classification, confusion_matrix, wilson_interval
+from dvs_snn.learning.recipe import Recipe, load_recipe, recipe_from, shipped_recipes
+from dvs_snn.learning.recordings import ListedRecordings, Recording, RecordingSet
+from dvs_snn.learning.rules import BPTT, RULES, LearningRule, OptimizerConfig, RuleConfig, SpikeRates, TruncatedBPTT
+from dvs_snn.learning.simulated import SimulatedGestures, SimulatedGesturesConfig
+from dvs_snn.learning.trainer import Trainer
+
+__all__ = [
+    "BPTT",
+    "DATASETS",
+    "MIRRORED",
+    "RULES",
+    "SIMULATED",
+    "Augmentation",
+    "Clip",
+    "ClipConfig",
+    "ClipLoader",
+    "Encoding",
+    "LabelledFolder",
+    "LearningRule",
+    "ListedRecordings",
+    "Loss",
+    "OptimizerConfig",
+    "PerBinCrossEntropy",
+    "Recipe",
+    "Recording",
+    "RecordingSet",
+    "RuleConfig",
+    "SimulatedGestures",
+    "SimulatedGesturesConfig",
+    "SpikeRates",
+    "Trainer",
+    "TruncatedBPTT",
+    "classification",
+    "collate",
+    "confusion_matrix",
+    "decisions_of",
+    "encode_clip",
+    "encode_windows",
+    "evaluate",
+    "load_recipe",
+    "open_data",
+    "recipe_from",
+    "scan_recordings",
+    "shipped_recipes",
+    "wilson_interval",
+]

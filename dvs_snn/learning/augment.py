@@ -1,4 +1,4 @@
-"""Event-level augmentation of gesture recordings: what a camera, a person or a place may change without changing the class.
+"""Event-level augmentation of gesture recordings: what may change and leave the class.
 
 Functions of events and a random generator; the random choice of their strengths is `Augmentation`. Used in training
 alone: validation, evaluation and replay see recordings as they are.
@@ -43,8 +43,8 @@ def move(
 ) -> Events:
     """Rotated (clockwise in the image for a positive angle) and scaled about the sensor's centre, then shifted.
 
-    An edge sweeps an area that grows with `scale**2`, and so do its events: they are thinned or repeated at that rate. A
-    position is drawn within its pixel before it is moved, so that enlarging leaves no grid of empty rows.
+    An edge sweeps an area that grows with `scale**2`, and so do its events: they are thinned or repeated at that rate.
+    A position is drawn within its pixel before it is moved, so that enlarging leaves no grid of empty rows.
     """
     events = _times(events, scale * scale, rng)
     n = len(events)
@@ -118,8 +118,8 @@ class Augmentation:
     """Ranges from which each clip's changes are drawn, uniformly (scale and speed: uniformly in the logarithm).
 
     `mirror` is a probability. `time_scale` above one is slower. `drop` is the largest share of events removed,
-    `drop_polarity` the largest further share removed from one polarity. `noise_hz` is per pixel; `hot_pixels` the largest
-    number of them. A range of equal ends, or zero, switches an entry off.
+    `drop_polarity` the largest further share removed from one polarity. `noise_hz` is per pixel; `hot_pixels` the
+    largest number of them. A range of equal ends, or zero, switches an entry off.
     """
 
     mirror: float = 0.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,10 +73,8 @@ def encode_clip(
     return dense_batch(maps).numpy() if maps else np.zeros((0, *representation.shape(sensor)), np.float32)
 
 
-def encode_windows(
-    representation: Representation, windows: Sequence[Window], sensor: Sensor
-) -> NDArray[np.float32]:
-    """The maps of windows that a `WindowBuffer` gave out, dense; windows that follow each other are encoded as one clip."""
+def encode_windows(representation: Representation, windows: Sequence[Window], sensor: Sensor) -> NDArray[np.float32]:
+    """The maps of windows that a `WindowBuffer` gave out, dense; those that follow each other as one clip."""
     parts = []
     begin = 0
     for stop in range(1, len(windows) + 1):
@@ -110,7 +109,8 @@ def _count_clip(
     if len(t) and (int(t.min()) < start_us or int(t.max()) >= end_us):
         events = events[(t >= start_us) & (t < end_us)]
         t = events["t"]
-    y, x = events["y"].astype(np.int32), events["x"].astype(np.int32)
+    y: NDArray[np.int32] = events["y"].astype(np.int32)
+    x: NDArray[np.int32] = events["x"].astype(np.int32)
     if counts.pool & (counts.pool - 1) == 0:  # a shift is several times faster than a division
         shift = counts.pool.bit_length() - 1
         y >>= shift
@@ -120,9 +120,9 @@ def _count_clip(
         x //= counts.pool
     y *= width
     y += x
-    cells = (t - start_us).astype(np.int64 if end_us - start_us > np.iinfo(np.int32).max else np.int32)
-    cells //= bin_us
-    cells = cells.astype(np.intp)
+    narrow = np.int32 if end_us - start_us <= np.iinfo(np.int32).max else np.int64  # divides twice as fast
+    since: NDArray[Any] = (t - start_us).astype(narrow)
+    cells: NDArray[np.intp] = (since // bin_us).astype(np.intp)
     cells *= size
     cells += y
     cells += np.where(events["p"], 0, height * width)
@@ -138,7 +138,7 @@ def collate(
     scored: Sequence[NDArray[np.bool_]],
     bins: int | None = None,
 ) -> Clip:
-    """Clips of single recordings as one batch, padded with silence to the longest (or to `bins`); padding is not scored."""
+    """Clips of single recordings as one batch, padded with silence that is not scored, to the longest or to `bins`."""
     longest = max(len(part) for part in inputs) if bins is None else bins
     batch = len(inputs)
     stacked = np.zeros((longest, batch, *inputs[0].shape[1:]), np.float32)

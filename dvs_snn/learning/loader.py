@@ -142,7 +142,7 @@ class ClipLoader:
 
 
 def cut(events: Events, length_us: int, rng: Generator) -> tuple[Events, int, int]:
-    """A random interval of `length_us` of a recording (all of it where it is shorter): events, its start, its length."""
+    """A random interval of `length_us` of a recording (all of it if shorter): events, its start, its length."""
     place = rng.random()
     if not len(events):
         return events, 0, 0

@@ -15,7 +15,7 @@ from dvs_snn.learning.clips import Clip
 
 
 class Loss(Protocol):
-    """`total / weight` is the loss of a clip; totals of its chunks add up, so a clip may be worked through in chunks."""
+    """`total / weight` is the loss of a clip; the totals of its chunks add up to its own."""
 
     def weight(self, clip: Clip) -> Tensor: ...
 

@@ -74,6 +74,10 @@ def write_packed(path: Path, events: Events) -> None:
     """
     t = events["t"]
     origin = int(t[0]) if len(t) else 0
+    if len(t) and (int(t.min()) < origin or int(t.max()) - origin > np.iinfo(np.uint32).max):
+        raise RecordingError(
+            path.name, "cannot be packed: times must not lie before the first event or 71 minutes after"
+        )
     columns = {
         "t": (t - origin).astype(np.uint32),
         "x": _narrow(events["x"]),
@@ -81,8 +85,6 @@ def write_packed(path: Path, events: Events) -> None:
         "p": np.packbits(events["p"]),
         "origin_us": np.array([origin], np.int64),
     }
-    if len(t) and int(t.max()) - origin > np.iinfo(np.uint32).max or len(t) and int(t.min()) < origin:
-        raise RecordingError(path.name, "cannot be packed: times must not lie before the first event or 71 minutes after")
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -90,7 +90,7 @@ class SimulatedGestures:
         return index % len(self.labels), self._first_seed + index
 
     def prepare(self, progress: bool = True) -> int:
-        """Simulate what is not on disk yet and return how many that were; each recording is kept as soon as it is made."""
+        """Simulate what is not on disk yet, return how many that were; each is kept as soon as it is made."""
         jobs = []
         for index in range(self._count):
             label, seed = self.label_and_seed(index)
@@ -162,7 +162,12 @@ def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+def _follow(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 @contextmanager

@@ -1,0 +1,206 @@
+"""A recipe is all that decides a training run: data, clips, network, rule, schedule, seed; a YAML file, validated.
+
+Unknown keys and values of the wrong type are errors that name the key; `key=value` on the command line replaces one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+
+from dvs_snn.errors import ConfigError
+from dvs_snn.learning.augment import Augmentation
+from dvs_snn.learning.datasets import DATASETS
+from dvs_snn.learning.loader import ClipConfig
+from dvs_snn.learning.losses import PerBinCrossEntropy
+from dvs_snn.learning.rules import OptimizerConfig, RuleConfig
+from dvs_snn.models import model_config
+from dvs_snn.pipeline import PipelineConfig
+from dvs_snn.pipeline.config import refuse_unknown
+
+Section = TypeVar("Section")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long and how often. `patience` epochs without a better validation end the run (0: never).
+
+    `ema` is the decay of the averaged weights, which are validated and kept (0: the weights themselves);
+    `checkpoint_minutes` is how much work a cut run can lose at most; `threads` 0 is torch's own choice.
+    """
+
+    epochs: int = 30
+    batch: int = 16
+    patience: int = 0
+    ema: float = 0.995
+    checkpoint_minutes: float = 3.0
+    log_every: int = 10
+    threads: int = 0
+    loader_threads: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.patience, self.threads) < 0 or min(self.log_every, self.loader_threads) < 1:
+            raise ConfigError(
+                "train: epochs, patience, threads must not be negative; log_every, loader_threads at least 1"
+            )
+        if not 0 <= self.ema < 1:
+            raise ConfigError(f"train.ema is {self.ema}: must lie in 0..1, 1 excluded")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which data set, by name, and its own options."""
+
+    name: str
+    options: Any
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training run, complete; `augment` None trains on the recordings as they are."""
+
+    name: str
+    pipeline: PipelineConfig
+    data: DataConfig
+    seed: int = 1
+    clips: ClipConfig = field(default_factory=ClipConfig)
+    augment: Augmentation | None = None
+    loss: PerBinCrossEntropy = field(default_factory=PerBinCrossEntropy)
+    rule: RuleConfig = field(default_factory=RuleConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, every default written out; `recipe_from` reads them back."""
+        data = asdict(self)
+        data["pipeline"] = self.pipeline.to_dict()
+        data["data"] = {"name": self.data.name, **asdict(self.data.options)}
+        return _plain(data)
+
+
+SECTIONS: dict[str, type] = {
+    "clips": ClipConfig,
+    "augment": Augmentation,
+    "loss": PerBinCrossEntropy,
+    "rule": RuleConfig,
+    "optimizer": OptimizerConfig,
+    "train": TrainConfig,
+}
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """The recipes that come with the package, by name."""
+    root = Path(str(resources.files("dvs_snn"))) / "recipes"
+    return {path.stem: path for path in sorted(root.glob("*.yaml"))}
+
+
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file, or one that ships with the package by its name, and apply `key=value` overrides.
+
+    Raises `ConfigError` that names the recipe and the key.
+    """
+    path, shipped = Path(name), shipped_recipes()
+    if not path.is_file():
+        if name not in shipped:
+            known = ", ".join(shipped) or "none"
+            raise ConfigError(f"{name}: no such recipe file, and none of that name ships (shipped: {known})")
+        path = shipped[name]
+    try:
+        data = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: a recipe is a table of sections")
+    for override in overrides:
+        override_value(data, override)
+    try:
+        return recipe_from({"name": path.stem, **data})
+    except ConfigError as error:
+        raise ConfigError(f"recipe {path.name}: {error}") from None
+
+
+def override_value(data: dict[str, Any], override: str) -> None:
+    """Set the value at a dotted key, `train.epochs=3`; the value is read as YAML."""
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip("."):
+        raise ConfigError(f"{override!r}: write key=value, for example train.epochs=3")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"{override!r}: the value cannot be read as YAML") from None
+    *path, last = key.split(".")
+    for depth, part in enumerate(path):
+        data = data.setdefault(part, {})
+        if not isinstance(data, dict):
+            raise ConfigError(f"{override!r}: {'.'.join(path[: depth + 1])} is a value, not a section")
+    data[last] = value
+
+
+def recipe_from(data: Mapping[str, Any]) -> Recipe:
+    """A recipe from plain values; raises `ConfigError` that names an unknown key or a value of the wrong type."""
+    refuse_unknown(Recipe, data, "recipe")
+    values = dict(data)
+    for key in ("pipeline", "data"):
+        if not isinstance(values.get(key), Mapping):
+            raise ConfigError(f"section {key!r} is missing")
+    options = dict(values.pop("data"))
+    dataset = options.pop("name", None)
+    if dataset not in DATASETS:
+        raise ConfigError(f"data.name {dataset!r} is unknown; known: {', '.join(DATASETS)}")
+    pipeline = {"labels": DATASETS[dataset].labels(), **values.pop("pipeline")}
+    sections: dict[str, Any] = {
+        key: None if values[key] is None and key == "augment" else build_section(kind, values[key], key)
+        for key, kind in SECTIONS.items()
+        if key in values
+    }
+    if not isinstance(values.get("seed", 0), int) or not isinstance(values.get("name"), str):
+        raise ConfigError("seed must be an integer and name a word")
+    config = PipelineConfig.from_dict(pipeline)
+    check_network(config)
+    return Recipe(
+        name=values["name"],
+        seed=values.get("seed", 1),
+        pipeline=config,
+        data=DataConfig(str(dataset), build_section(DATASETS[dataset].config, options, "data")),
+        **sections,
+    )
+
+
+def check_network(config: PipelineConfig) -> None:
+    """Refuse a network that does not exist, or whose input or output does not fit its pipeline."""
+    network = model_config(config.model, config.model_config)
+    maps = config.representation.shape(config.sensor)
+    if getattr(network, "shape", maps) != maps:
+        raise ConfigError(
+            f"pipeline.model_config.shape is {network.shape}, but the representation gives maps of {maps}"
+        )
+    classes = getattr(network, "classes", len(config.labels))
+    if classes != len(config.labels):
+        raise ConfigError(f"pipeline.model_config.classes is {classes}, but there are {len(config.labels)} labels")
+
+
+def build_section(kind: type[Section], values: Any, where: str) -> Section:
+    """A frozen dataclass from plain values, types checked."""
+    refuse_unknown(kind, values, where)
+    for key, value in values.items():
+        if value is None:
+            raise ConfigError(f"{where}.{key} has no value")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(kind, where)
+    try:
+        return parser.instantiate(parser.parse_object({where: dict(values)}))[where]
+    except ArgumentError as error:
+        raise ConfigError(" ".join(str(error).replace("Parser key ", "").split())) from None
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, so that YAML and JSON give back what was written."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,213 @@
+"""Learning rules: what changes a network's weights when a clip has been seen. Exchangeable objects.
+
+A rule owns all it needs to go on after a cut (optimizer, step count) and gives it out as tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from math import cos, pi
+from types import TracebackType
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from dvs_snn.errors import ConfigError
+from dvs_snn.learning.clips import Clip
+from dvs_snn.learning.losses import Loss, rate_penalty, scored_accuracy
+from dvs_snn.nn import LinearNeuron, State, Temporal, detach, reset_where
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW (Loshchilov & Hutter 2019) with a linear warm-up and a cosine descent to `final` times the rate.
+
+    `warmup` is a share of all steps; gradients are scaled down to the norm `clip_norm` (0: never). Weight decay spares
+    vectors and scalars: biases, normalisation, thresholds and time constants.
+    """
+
+    lr: float = 2e-3
+    weight_decay: float = 1e-2
+    warmup: float = 0.03
+    final: float = 0.01
+    clip_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.lr <= 0 or self.weight_decay < 0 or self.clip_norm < 0:
+            raise ConfigError("optimizer: lr must be above zero, weight_decay and clip_norm not negative")
+        if not 0 <= self.warmup < 1 or not 0 <= self.final <= 1:
+            raise ConfigError("optimizer: warmup and final are shares, in 0..1")
+
+    def lr_at(self, step: int, steps: int) -> float:
+        """Learning rate of update number `step` of `steps`."""
+        warm = round(self.warmup * steps)
+        if step < warm:
+            return self.lr * (step + 1) / warm
+        progress = min((step - warm) / max(steps - warm, 1), 1.0)
+        return self.lr * (self.final + (1 - self.final) * 0.5 * (1 + cos(pi * progress)))
+
+
+@dataclass(frozen=True)
+class RuleConfig:
+    """Which rule: `bptt`, or `truncated` with chunks of `chunk_bins`.
+
+    `rate_weight` times `rate_penalty` of the spiking layers' rates above `rate_ceiling` is added to the loss.
+    `autocast` computes in bfloat16 where torch finds it safe: for GPUs; a CPU without bfloat16 units is slower by it.
+    """
+
+    name: str = "bptt"
+    chunk_bins: int = 0
+    rate_weight: float = 0.0
+    rate_ceiling: float = 0.1
+    autocast: bool = False
+
+    def __post_init__(self) -> None:
+        if self.name not in RULES:
+            raise ConfigError(f"rule.name {self.name!r} is unknown; known: {', '.join(RULES)}")
+        if (self.name == "truncated") != (self.chunk_bins > 0):
+            raise ConfigError("rule: chunk_bins goes with the rule 'truncated', and must be above zero there")
+        if self.rate_weight < 0:
+            raise ConfigError("rule.rate_weight must not be negative")
+
+
+class LearningRule(Protocol):
+    """One update from one clip; `state` is the network's before it (None: rest), the state after it comes back."""
+
+    def update(self, network: Temporal, clip: Clip, state: State | None) -> tuple[State, dict[str, float]]: ...
+
+    def tensors(self) -> dict[str, Tensor]: ...
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None: ...
+
+
+class BPTT:
+    """Backpropagation through time over the whole clip with surrogate gradients (Neftci et al. 2019), and AdamW.
+
+    `steps` is the number of updates of the whole training, which the learning rate's descent is fitted to.
+    """
+
+    def __init__(
+        self, network: Temporal, loss: Loss, config: RuleConfig, optimizer: OptimizerConfig, steps: int
+    ) -> None:
+        self.loss, self.config, self.schedule, self.steps = loss, config, optimizer, steps
+        self.step = 0
+        self.optimizer = _adamw(network, optimizer)
+
+    def update(self, network: Temporal, clip: Clip, state: State | None) -> tuple[State, dict[str, float]]:
+        """Change the weights by one clip; returns the state after it and loss, accuracy, gradient norm, rate."""
+        lr = self.schedule.lr_at(self.step, self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.zero_grad(set_to_none=True)
+        state, measures = self.gradients(network, clip, state)
+        limit = self.schedule.clip_norm or float("inf")
+        norm = nn.utils.clip_grad_norm_(network.parameters(), limit)
+        if torch.isfinite(norm):  # one overflowing clip must not spoil the weights
+            self.optimizer.step()
+        self.step += 1
+        return state, {**measures, "grad_norm": float(norm), "lr": lr}
+
+    def gradients(self, network: Temporal, clip: Clip, state: State | None) -> tuple[State, dict[str, float]]:
+        """Add the clip's gradients to the parameters', chunk by chunk; the graph ends at a chunk's start."""
+        if state is not None:
+            state = reset_where(detach(state), clip.first)
+        chunk = self.config.chunk_bins or clip.bins
+        weight = self.loss.weight(clip)
+        loss, right, rate = 0.0, 0.0, 0.0
+        for start in range(0, clip.bins, chunk):
+            part = clip.between(start, min(start + chunk, clip.bins))
+            share = part.bins / clip.bins
+            with SpikeRates(network, self.config.rate_weight > 0) as rates:
+                with self._precision(clip.inputs.device):
+                    outputs, state = network(part.inputs, state)
+                outputs = outputs.float()
+                total = self.loss.total(outputs, part) / weight
+                if self.config.rate_weight:
+                    total = total + self.config.rate_weight * share * rate_penalty(
+                        rates.rates, self.config.rate_ceiling
+                    )
+                    rate += share * rates.mean()
+            total.backward()
+            state = detach(state)
+            loss += float(total.detach())
+            right += float(scored_accuracy(outputs.detach(), part) * part.scored.sum() / weight)
+        assert state is not None
+        measures = {"loss": loss, "accuracy": right}
+        return state, {**measures, "rate": rate} if self.config.rate_weight else measures
+
+    def _precision(self, device: torch.device) -> AbstractContextManager[Any]:
+        return torch.autocast(device.type, torch.bfloat16) if self.config.autocast else nullcontext()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Step count and optimizer, for a file."""
+        tensors = {"step": torch.tensor(self.step)}
+        for index, entries in self.optimizer.state_dict()["state"].items():
+            for key, value in entries.items():
+                tensors[f"optimizer.{index}.{key}"] = value
+        return tensors
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """The inverse of `tensors`."""
+        self.step = int(tensors["step"])
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("optimizer."):
+                _, index, key = name.split(".", 2)
+                state.setdefault(int(index), {})[key] = value
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+
+
+class TruncatedBPTT(BPTT):
+    """BPTT whose graph reaches back at most to the start of a chunk of `chunk_bins` (Williams & Peng 1990).
+
+    State is carried from chunk to chunk, gradients of the chunks add up to one update, so memory does not grow with the
+    clip. One chunk over the whole clip is `BPTT`.
+    """
+
+
+RULES: dict[str, type[BPTT]] = {"bptt": BPTT, "truncated": TruncatedBPTT}
+
+
+class SpikeRates:
+    """While entered, the mean output of every spiking layer that runs: spikes per neuron and bin, with gradients.
+
+    A spiking layer is a neuron whose structure fires (`LinearNeuron`, not a leaky read-out).
+    """
+
+    def __init__(self, network: nn.Module, on: bool = True) -> None:
+        self.rates: dict[str, Tensor] = {}
+        neurons = [(n, m) for n, m in network.named_modules() if isinstance(m, LinearNeuron)] if on else []
+        self._layers = [(name, neuron) for name, neuron in neurons if neuron.structure.spiking]
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> SpikeRates:
+        for name, module in self._layers:
+            self._handles.append(module.register_forward_hook(self._hook(name)))
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def mean(self) -> float:
+        """Mean over layers."""
+        return float(torch.stack([rate.detach() for rate in self.rates.values()]).mean()) if self.rates else 0.0
+
+    def _hook(self, name: str) -> Any:
+        def hook(module: nn.Module, inputs: object, output: Any) -> None:
+            self.rates[name] = output[0].float().mean()
+
+        return hook
+
+
+def _adamw(network: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.dim() > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.lr)
