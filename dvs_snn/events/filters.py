@@ -1,9 +1,9 @@
 """Filters: an event stream in, a cleaner or thinner one out.
 
 A filter is a frozen dataclass: `filter(stream)` gives the filtered stream, `filter.start(sensor)` a function from
-packet to packet for live use. Both carry state from packet to packet, so that where packets are cut changes nothing, and
-neither changes its input. Filters that remember pixels drop events outside the sensor. A restart of the sensor's clock
-(`stream.RESTART_US`) makes a filter forget. `FILTERS` names them for configurations.
+packet to packet for live use. Both carry state from packet to packet, so that where packets are cut changes nothing,
+and neither changes its input. Filters that remember pixels drop events outside the sensor. A restart of the sensor's
+clock (`stream.RESTART_US`) makes a filter forget. `FILTERS` names them for configurations.
 """
 
 from __future__ import annotations
@@ -363,14 +363,13 @@ def _cool(packet, clock, keep, listed, memory, limit, period):
         if x >= width or y >= height or listed[y, x]:
             keep[i] = False
             continue
-        pixel = memory[y, x]
         cell = t // period
-        if pixel[0] != cell:
-            pixel[2] = pixel[0] == cell - 1 and pixel[1] > limit
-            pixel[0] = cell
-            pixel[1] = 0
-        pixel[1] += 1
-        keep[i] = not pixel[2] and pixel[1] <= limit
+        if memory[y, x, 0] != cell:
+            memory[y, x, 2] = memory[y, x, 0] == cell - 1 and memory[y, x, 1] > limit
+            memory[y, x, 0] = cell
+            memory[y, x, 1] = 0
+        memory[y, x, 1] += 1
+        keep[i] = not memory[y, x, 2] and memory[y, x, 1] <= limit
     clock[0] = now
 
 
