@@ -102,7 +102,7 @@ def parse(data, order, digits, t, x, y, p):
             elif target == 1 or target == 2:
                 if fraction:
                     return count, i
-                if negative and value > 0 or value > 65535:
+                if (negative and value > 0) or value > 65535:
                     value = 65535
                 if target == 1:
                     x[count] = value

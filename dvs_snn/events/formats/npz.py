@@ -164,27 +164,26 @@ def write_npz(path: Path, stream: EventStream) -> None:
     The number of events stands in the array's header before the events. It is known only at the end, so a header of
     fixed length is written first and rewritten, and the member's checksum is corrected for it.
     """
-    with open(path, "w+b") as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-            with archive.open("sensor.npy", "w") as member:
-                npy.write_array(member, np.array([stream.sensor.width, stream.sensor.height], np.int64))
-            info = zipfile.ZipInfo("events.npy")
-            count, crc = 0, 0
-            placeholder = _header(0)
-            with archive.open(info, "w", force_zip64=True) as member:
-                member.write(placeholder)
-                for packet in stream:
-                    data = np.ascontiguousarray(packet).view(np.uint8).data
-                    member.write(data)
-                    count += len(packet)
-            header = _header(count)
-            crc = zlib.crc32(header) ^ zlib.crc32(placeholder)
-            info.CRC ^= _shifted_crc(crc, count * EVENT_DTYPE.itemsize)
-            end = file.tell()
-            file.seek(info.header_offset)
-            file.write(info.FileHeader(zip64=True))
-            file.write(header)
-            file.seek(end)
+    with open(path, "w+b") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        with archive.open("sensor.npy", "w") as member:
+            npy.write_array(member, np.array([stream.sensor.width, stream.sensor.height], np.int64))
+        info = zipfile.ZipInfo("events.npy")
+        count, crc = 0, 0
+        placeholder = _header(0)
+        with archive.open(info, "w", force_zip64=True) as member:
+            member.write(placeholder)
+            for packet in stream:
+                data = np.ascontiguousarray(packet).view(np.uint8).data
+                member.write(data)
+                count += len(packet)
+        header = _header(count)
+        crc = zlib.crc32(header) ^ zlib.crc32(placeholder)
+        info.CRC ^= _shifted_crc(crc, count * EVENT_DTYPE.itemsize)
+        end = file.tell()
+        file.seek(info.header_offset)
+        file.write(info.FileHeader(zip64=True))
+        file.write(header)
+        file.seek(end)
 
 
 def _header(count: int) -> bytes:
