@@ -6,6 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
+
+# No deadline: the first example of a kernel compiles it.
+settings.register_profile("default", deadline=None, max_examples=50)
+settings.load_profile("default")
 
 REAL_DATA = Path(os.environ.get("DVS_SNN_DATA", Path(__file__).parents[2] / "shared" / "data"))
 

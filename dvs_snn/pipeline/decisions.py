@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from dvs_snn.events import Window
 from dvs_snn.pipeline.config import DecisionConfig
 
 
+@runtime_checkable
 class Decision(Protocol):
     """What is published for a window; `t_us` is sensor time at the window's end."""
 

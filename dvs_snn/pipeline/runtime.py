@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from dvs_snn.nn import Temporal
 from dvs_snn.representation import SparseMap
 
 
+@runtime_checkable
 class Runtime(Protocol):
     """Runs a network window by window; the state is the runtime's own and `reset` starts a sequence."""
 

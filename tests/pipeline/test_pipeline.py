@@ -113,14 +113,14 @@ def decide(logits: list[list[float]], config: DecisionConfig, events: int = 100)
 
 
 def test_hysteresis_keeps_a_decision_between_release_and_threshold() -> None:
-    plain = DecisionConfig(smoothing_us=0, threshold=0.6, release=0.4, warmup_us=0, min_rate_hz=0)
+    plain = DecisionConfig(smoothing_us=0, threshold=0.6, release=0.4, warmup_us=0, min_rate_hz=0.0)
     probabilities = [0.5, 0.7, 0.5, 0.41, 0.39, 0.5, 0.61]
     rows = [list(np.log([p, (1 - p) / 2, (1 - p) / 2])) for p in probabilities]
     assert [d.index for d in decide(rows, plain)] == [-1, 0, 0, 0, -1, -1, 0]
 
 
 def test_smoothing_is_the_exponential_average() -> None:
-    config = DecisionConfig(smoothing_us=50_000, threshold=0.9, release=0.1, warmup_us=0, min_rate_hz=0)
+    config = DecisionConfig(smoothing_us=50_000, threshold=0.9, release=0.1, warmup_us=0, min_rate_hz=0.0)
     decisions = decide([[50.0, 0.0, 0.0]] * 10, config)
     expected = 1 - (1 - 1 / 3) * np.exp(-10_000 * np.arange(1, 11) / 50_000)
     assert [d.score for d in decisions] == pytest.approx(expected, abs=1e-6)
@@ -128,14 +128,14 @@ def test_smoothing_is_the_exponential_average() -> None:
 
 def test_nothing_is_decided_in_warmup_or_silence() -> None:
     sure = [[50.0, 0.0, 0.0]] * 20
-    config = DecisionConfig(smoothing_us=0, threshold=0.5, release=0.5, warmup_us=50_000, min_rate_hz=0)
+    config = DecisionConfig(smoothing_us=0, threshold=0.5, release=0.5, warmup_us=50_000, min_rate_hz=0.0)
     assert [d.index for d in decide(sure, config)] == [-1] * 5 + [0] * 15
     silent = DecisionConfig(smoothing_us=0, threshold=0.5, release=0.5, warmup_us=0, min_rate_hz=1.0)
     assert {d.label for d in decide(sure, silent, events=0)} == {"none"}
 
 
 def test_a_decision_is_one_json_line() -> None:
-    line = decide([[9.0, 0.0, 0.0]], DecisionConfig(smoothing_us=0, warmup_us=0, min_rate_hz=0))[0].to_json()
+    line = decide([[9.0, 0.0, 0.0]], DecisionConfig(smoothing_us=0, warmup_us=0, min_rate_hz=0.0))[0].to_json()
     assert "\n" not in line
     assert json.loads(line) == {"t_us": 10_000, "kind": "gesture", "index": 0, "label": "left", "score": 0.9998}
     undecided = decide([[0.0, 0.0, 0.0]], DecisionConfig())[0]
