@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import settings
@@ -17,7 +16,6 @@ REAL_DATA = Path(os.environ.get("DVS_SNN_DATA", Path(__file__).parents[2] / "sha
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
-    np.random.seed(0)
     torch.manual_seed(0)
 
 
