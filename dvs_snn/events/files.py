@@ -1,7 +1,8 @@
 """The one door to recordings: the format is found by a file's name and by its first bytes, which must agree.
 
 Reading gives a repaired stream that can be iterated again and needs constant memory. Writing goes to a temporary file
-beside the target, which takes the target's name only when it is whole: a full disk or a killed process leaves no half file.
+beside the target, which takes the target's name only when it is whole: a full disk or a killed process leaves no half
+file.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dvs_snn.errors import RecordingError
@@ -79,9 +80,13 @@ def open_recording(path: Path | str, sensor: Sensor | None = None) -> EventStrea
     """
     path = Path(path)
     try:
-        return repair(_function(_find_format(path).reader)(path, sensor))
+        stream = _function(_find_format(path).reader)(path, sensor)
     except (OSError, EOFError, ValueError, RuntimeError, zlib.error) as error:
         raise RecordingError(path, cause_of(error)) from error
+    if sensor is not None and stream.sensor != sensor:
+        stream.tally.note(f"the file says {stream.sensor}, read as {sensor} because you asked for it")
+        stream = replace(stream, sensor=sensor, sensor_assumed=False)
+    return repair(stream)
 
 
 def write_recording(path: Path | str, stream: EventStream) -> None:

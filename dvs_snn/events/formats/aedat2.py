@@ -1,9 +1,9 @@
-"""AEDAT 2.0 (jAER): big-endian pairs of address and time; the chip decides what an address means. Read; written for DVS128.
+"""AEDAT 2.0 (jAER): big-endian pairs of address and time; the chip decides what an address means.
 
-Layouts are those by which jAER, which writes these files, reads them itself. Both chips count x from the right in the
-address and y from the bottom. DVS128: bit 15 external input, 14-8 y, 7-1 x, bit 0 is 0 for ON (the format's page says 1;
-jAER and libcaer, the driver, say 0). DAVIS: bit 31 frame or IMU sample, 30-22 y, 21-12 x, bit 11 is 1 for ON, bit 10
-external input.
+Read; written for DVS128. Layouts are those by which jAER, which writes these files, reads them. Both chips count x from
+the right in the address and y from the bottom. DVS128: bit 15 external input, 14-8 y, 7-1 x, bit 0 is 0 for ON (the
+format's page says 1; jAER and libcaer, the driver, say 0). DAVIS: bit 31 frame or IMU sample, 30-22 y, 21-12 x, bit 11
+is 1 for ON, bit 10 external input.
 """
 
 from __future__ import annotations

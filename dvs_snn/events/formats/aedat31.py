@@ -7,6 +7,7 @@ a polarity event is 32 bits of data (valid, polarity, 15 bits of y, 15 of x) and
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 from collections.abc import Iterator
@@ -172,7 +173,7 @@ def write_aedat31(path: Path, stream: EventStream) -> None:
                 raise RecordingError(path, "AEDAT 3.1 holds no coordinate above 32767; write .npz or .csv")
             turns = np.flatnonzero(np.diff(packet["t"] >> 31)) + 1
             cuts = sorted({0, len(packet), *turns.tolist(), *range(0, len(packet), PACKET_EVENTS)})
-            for begin, end in zip(cuts, cuts[1:], strict=False):
+            for begin, end in itertools.pairwise(cuts):
                 part = packet[begin:end]
                 count = end - begin
                 words = np.empty(count, _WORDS)

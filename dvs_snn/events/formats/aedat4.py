@@ -1,7 +1,7 @@
 """AEDAT 4 (iniVation DV): FlatBuffers packets, plain or compressed by LZ4 or Zstandard.
 
-Read by our own decoder, because faery's silently holds times that step back, which hides a restarted clock, and gives up
-at the first event outside the sensor; written through faery. Format: docs.inivation.com, "AEDAT 4.0".
+Read by our own decoder, because faery's silently holds times that step back, which hides a restarted clock, and gives
+up at the first event outside the sensor; written through faery. Format: docs.inivation.com, "AEDAT 4.0".
 """
 
 from __future__ import annotations
@@ -192,8 +192,8 @@ def write_aedat4(path: Path, stream: EventStream) -> None:
         return aedat.DescriptionNode(name, parent, {k: attribute(v) for k, v in attributes.items()}, list(nodes))
 
     root = "/mainloop/Recorder/outInfo/"
-    size = {"sizeX": stream.sensor.width, "sizeY": stream.sensor.height, "source": "dvs_snn"}
-    kind = {"compression": "LZ4", "originalOutputName": "events", "typeIdentifier": "EVTS"}
+    size: dict[str, str | int] = {"sizeX": stream.sensor.width, "sizeY": stream.sensor.height, "source": "dvs_snn"}
+    kind: dict[str, str | int] = {"compression": "LZ4", "originalOutputName": "events", "typeIdentifier": "EVTS"}
     track = node("0", root + "0/", kind, node("info", root + "0/info/", size))
     last = 0
     try:

@@ -1,8 +1,8 @@
-"""Event Stream 2 (.es): one byte of time difference and polarity, then x and y; read (DVS, and changes of ATIS) and written.
+"""Event Stream 2 (.es): one byte of time difference and polarity, then x and y; read and written.
 
-Our own codec: faery's reader cannot say that a file was cut, its writer loses the end of a file on a full disk in
-silence and fills the disk when times do not begin near zero. Format: github.com/neuromorphic-paris/event_stream. The
-file's y grows upward.
+DVS events, and the change detections of ATIS. Our own codec: faery's reader cannot say that a file was cut, its writer
+loses the end of a file on a full disk in silence and fills the disk when times do not begin near zero. Format:
+github.com/neuromorphic-paris/event_stream. The file's y grows upward.
 """
 
 from __future__ import annotations

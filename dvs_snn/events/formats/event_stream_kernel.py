@@ -9,8 +9,8 @@ from numba import njit
 def decode(data, atis, height, now, t, x, y, p):
     """Events of `data`, which may end inside an event; returns how many, how many bytes they took, and the time.
 
-    A first byte of DVS is (step << 1 | polarity), of ATIS (step << 2 | polarity << 1 | exposure). The largest step is no
-    event but filler: the low bits say how many times (DVS: 0 or 1, ATIS: 0 to 3) that step is added to the time.
+    A first byte of DVS is (step << 1 | polarity), of ATIS (step << 2 | polarity << 1 | exposure). The largest step is
+    no event but filler: the low bits say how many times (DVS: 0 or 1, ATIS: 0 to 3) it is added to the time.
     """
     bits = 2 if atis else 1
     largest = 63 if atis else 127

@@ -1,6 +1,7 @@
-"""HDF5 of two kinds: DSEC's (`events/{t,x,y,p}`, `t_offset`, `ms_to_idx`; read and written) and Metavision's (`CD/events`; read).
+"""HDF5 of two kinds: DSEC's (`events/{t,x,y,p}`, `t_offset`, `ms_to_idx`) and Metavision's (`CD/events`).
 
-Compression by plugins (blosc, ECF) needs those plugins: `pip install hdf5plugin` brings blosc.
+Both are read, DSEC's is written. Compression by plugins (blosc, ECF) needs those plugins:
+`pip install hdf5plugin` brings blosc.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ _FILTERS = {
     32004: "LZ4",
     32015: "Zstandard",
     36559: "Metavision ECF",
-    0x8ECF: "Metavision ECF",
 }
 _LONGEST_MS = 100_000_000
 
@@ -60,16 +60,9 @@ def read_hdf5(path: Path, sensor: Sensor | None = None) -> EventStream:
             block = min(max(PACKET_EVENTS // chunk * chunk, chunk), 16 * PACKET_EVENTS)
             for start in range(0, total, block):
                 parts = [column[start : start + block] for column in columns]
-                if len(parts) == 1:
-                    t = parts[0][names["t"]]
-                else:
-                    t = parts[0]
+                t = parts[0][names["t"]] if len(parts) == 1 else parts[0]
                 unit = float_time_scale(t, tally) if unit is None else unit
-                events = (
-                    events_of_records(parts[0], names, unit)
-                    if len(parts) == 1
-                    else events_of_columns(*parts, scale=unit)
-                )
+                events = events_of_records(parts[0], names, unit) if len(parts) == 1 else events_of_columns(parts, unit)
                 if offset:
                     events["t"] += offset
                 for cut in range(0, len(events), PACKET_EVENTS):

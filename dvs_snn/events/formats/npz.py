@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -65,7 +65,7 @@ class _Column:
         self.shape, self.dtype = _read_header(file)
         self.length = self.shape[0] if len(self.shape) == 1 else -1
 
-    def read(self, count: int) -> NDArray[np.generic]:
+    def read(self, count: int) -> NDArray[Any]:
         return np.frombuffer(_read_whole(self._file, count * self.dtype.itemsize), self.dtype)
 
 
@@ -150,7 +150,7 @@ def _events(path: Path, columns: list[_Column], tally: Tally) -> Iterator[Events
         else:
             if scale is None:
                 scale = float_time_scale(parts[0], tally)
-            packet = events_of_columns(*(part[:count] for part in parts), scale=scale)
+            packet = events_of_columns([part[:count] for part in parts], scale)
         remaining -= count
         yield packet
         if count < PACKET_EVENTS and remaining > 0:

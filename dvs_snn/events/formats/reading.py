@@ -1,11 +1,12 @@
-"""What every reader of files shares: packets that can be read again, the sensor's size, and columns that become events."""
+"""What readers of files share: packets that can be read again, the sensor's size, columns that become events."""
 
 from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,7 +117,7 @@ UNITS = {"us": 1.0, "usec": 1.0, "microseconds": 1.0, "ms": 1e3, "ns": 1e-3, "s"
 
 
 def column_of(name: str) -> tuple[str, float | None] | None:
-    """Which of t, x, y, p a column's name means, and the microseconds per unit where the name says it (`t_us`, `t [s]`)."""
+    """Which of t, x, y, p a name means, and the microseconds per unit where the name says it (`t_us`, `t [s]`)."""
     words = [word for word in re.split(r"[^a-z]+", name.lower()) if word]
     if not words:
         return None
@@ -141,8 +142,8 @@ def match_columns(names: Iterable[str]) -> tuple[dict[str, str], float | None]:
     return found, scale
 
 
-def float_time_scale(t: NDArray[np.generic], tally: Tally) -> float:
-    """Microseconds per unit of a time column whose name says no unit: fractions mean seconds, whole numbers microseconds."""
+def float_time_scale(t: NDArray[Any], tally: Tally) -> float:
+    """Microseconds per unit of times whose name says no unit: fractions mean seconds, whole numbers microseconds."""
     if t.dtype.kind != "f":
         return 1.0
     finite = t[np.isfinite(t)]
@@ -151,13 +152,12 @@ def float_time_scale(t: NDArray[np.generic], tally: Tally) -> float:
     return 1e6 if seconds else 1.0
 
 
-def events_of_columns(
-    t: NDArray[np.generic], x: NDArray[np.generic], y: NDArray[np.generic], p: NDArray[np.generic], scale: float = 1.0
-) -> Events:
-    """Events from columns of any numeric type; coordinates that 16 bits cannot hold become 65535, outside any sensor.
+def events_of_columns(columns: Sequence[NDArray[Any]], scale: float = 1.0) -> Events:
+    """Events from columns t, x, y, p of any numeric type; coordinates that 16 bits cannot hold become 65535, outside any sensor.
 
     Raises ValueError for fractions of pixels and times that are no numbers: to round them would be a silent guess.
     """
+    t, x, y, p = columns
     events = np.empty(len(t), EVENT_DTYPE)
     if t.dtype.kind == "f" or scale != 1.0:
         micro = np.rint(t.astype(np.float64) * scale)
@@ -182,8 +182,8 @@ def events_of_columns(
     return events
 
 
-def events_of_records(records: NDArray[np.void], names: dict[str, str], scale: float) -> Events:
+def events_of_records(records: NDArray[Any], names: dict[str, str], scale: float) -> Events:
     """Events from a structured array whose fields `names` says."""
     if records.dtype == EVENT_DTYPE and scale == 1.0:
         return records
-    return events_of_columns(*(records[names[key]] for key in "txyp"), scale=scale)
+    return events_of_columns([records[names[key]] for key in "txyp"], scale)
