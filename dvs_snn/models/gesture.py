@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -34,8 +34,8 @@ class GestureConfig:
     surrogate_slope: float = 2.0
     bridge_bins: int = 8
     deformable: bool = False
-    score_scale: Literal["learned", "fixed", "none"] = "learned"
-    rate_source: Literal["spikes", "attention"] = "spikes"
+    score_scale: str = "learned"
+    rate_source: str = "spikes"
     block_channels: tuple[int, ...] = (64,)
     """Dense blocks of stride 2 after the bridge."""
     hidden: int = 128

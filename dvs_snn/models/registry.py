@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import Field, asdict, fields
 from typing import Any
 
 from dvs_snn.errors import ConfigError
@@ -28,18 +28,31 @@ def model_config(name: str, values: Mapping[str, Any]) -> Any:
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise ConfigError(f"model {name!r} has no {', '.join(map(repr, unknown))}; it has {', '.join(known)}")
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise ConfigError(f"model {name!r}: a value has the wrong type ({error})") from error
+    return kind(**{field.name: _value(field, values[field.name]) for field in fields(kind) if field.name in values})
+
+
+def _value(field: Field[Any], value: Any) -> Any:
+    """A plain value as the field's default has it: JSON and YAML write tuples as lists and 4.0 as 4."""
+    default = field.default
+    if isinstance(default, tuple) and isinstance(value, list | tuple):
+        items = tuple(value)
+        wanted = type(default[0])
+        if wanted is float:
+            items = tuple(float(item) if type(item) is int else item for item in items)
+        if all(type(item) is wanted for item in items):
+            return items
+    elif type(default) is float and type(value) is int:
+        return float(value)
+    elif type(value) is type(default):
+        return value
+    raise ConfigError(f"model option {field.name} has the wrong type: {value!r}; a valid value is {default!r}")
 
 
 def build_model(name: str, config: Mapping[str, Any] | None = None) -> Temporal:
     """A network with fresh weights, from its name and plain values as JSON keeps them."""
-    kind = MODELS[name][1] if name in MODELS else None
     values = model_config(name, config or {})
-    assert kind is not None  # model_config refuses unknown names
-    return kind(values)  # type: ignore[call-arg]
+    network: Any = MODELS[name][1]
+    return network(values)
 
 
 def config_dict(config: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ axis is folded into the batch; below, `n` counts (time, batch, channel) and `p` 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ from dvs_snn.nn.temporal import State, Temporal
 
 # A 5x5 kernel reaches most of a map of this size: then one small matrix product beats a one-channel convolution by far.
 MATRIX_PIXELS = 144
-# Windows overlap T-fold, so they are made, used and (for the backward pass) made again in blocks that fit the cache.
+# Windows overlap T-fold: they are made and used in blocks that fit the cache.
 BLOCK_ELEMENTS = 1 << 20
 
 
@@ -168,8 +168,8 @@ class ASAB(Temporal):
         kernel_size: int = 5,
         *,
         deformable: bool = False,
-        score_scale: Literal["learned", "fixed", "none"] = "learned",
-        rate_source: Literal["spikes", "attention"] = "spikes",
+        score_scale: str = "learned",
+        rate_source: str = "spikes",
     ) -> None:
         super().__init__()
         if score_scale not in ("learned", "fixed", "none"):
@@ -209,10 +209,8 @@ class ASAB(Temporal):
         return torch.softmax(_Permute.apply(scores, 1, 2, 0), dim=1)
 
     def _attend(
-        self, history: Float[Tensor, "length batch channel height width"]
+        self, windows: Float[Tensor, "n bins p"], history: Float[Tensor, "length batch channel height width"]
     ) -> Float[Tensor, "time batch channel height width"]:
-        time = len(history) - self.bins + 1
-        windows = self.convolution.responses(history.flatten(1, 2))
         attention = self.attention(windows)
         readers = self.collapse.unsqueeze(0)
         if self.rate_source == "attention":
@@ -221,7 +219,7 @@ class ASAB(Temporal):
         features, *rates = (_Permute.apply(weights, 2, 0, 1) @ windows).unbind(1)
         rate = rates[0] if rates else self._rate(history).flatten(0, 2).flatten(1)
         gate = torch.sigmoid(self.rate_gain * rate + self.rate_offset)
-        return (gate * features).view(time, *history.shape[1:])
+        return (gate * features).view(-1, *history.shape[1:])
 
     def _rate(self, history: Float[Tensor, "length batch *shape"]) -> Float[Tensor, "time batch *shape"]:
         """Spikes of each window, summed in one fixed order so that step and scan agree to the bit."""
@@ -236,11 +234,14 @@ class ASAB(Temporal):
     ) -> tuple[Float[Tensor, "time batch channel height width"], Past]:
         history, past = self.buffer.extend(xs, state)
         block = max(1, BLOCK_ELEMENTS // (self.bins * xs[0].numel()))
-        blocks = [history[start : start + block + self.bins - 1] for start in range(0, len(xs), block)]
-        if len(blocks) > 1 and torch.is_grad_enabled():
-            features = [checkpoint(self._attend, b, use_reentrant=False, preserve_rng_state=False) for b in blocks]
-        else:
-            features = [self._attend(b) for b in blocks]
+        features = []
+        for start in range(0, len(xs), block):
+            part = history[start : start + block + self.bins - 1]
+            windows = self.convolution.responses(part.flatten(1, 2))
+            if torch.is_grad_enabled():  # scores and weights are as large as the windows: cheaper made twice than kept
+                features.append(checkpoint(self._attend, windows, part, use_reentrant=False, preserve_rng_state=False))
+            else:
+                features.append(self._attend(windows, part))
         return torch.cat(features), past
 
     def step(

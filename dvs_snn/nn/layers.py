@@ -22,7 +22,7 @@ class Saturate(nn.Module):
     look nearly the same.
     """
 
-    def __init__(self, limit: float) -> None:
+    def __init__(self, limit: float | int) -> None:
         super().__init__()
         if not limit > 0:
             raise ConfigError(f"the cap on event counts must be above 0, got {limit:g}")
