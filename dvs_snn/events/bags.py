@@ -35,6 +35,7 @@ from dvs_snn.events.codecs.messages import (
     parse_packet,
     serialize_packet,
 )
+from dvs_snn.events.formats.reading import FilePackets, cause_of, settle_sensor
 from dvs_snn.events.stream import EventStream, Sensor, Tally
 
 _PACKET_TYPE = "event_camera_msgs/msg/EventPacket"
@@ -46,8 +47,8 @@ _DEFAULT_SENSOR = Sensor(640, 480)
 def read_bag(path: Path, sensor: Sensor | None = None, topic: str | None = None) -> EventStream:
     """A bag as a stream that is not repaired yet; of several event topics the first by name, unless `topic` says which.
 
-    The messages' sensor comes before the caller's. Raises RecordingError for a damaged bag, one without event topics,
-    an unknown encoding, and (while reading) a sensor that changes.
+    `sensor` comes before what the messages state. Raises RecordingError for a damaged bag, one without event topics, an
+    unknown encoding, and (while reading) a sensor that changes.
     """
     tally = Tally()
     with _open(path) as bag:
@@ -57,14 +58,10 @@ def read_bag(path: Path, sensor: Sensor | None = None, topic: str | None = None)
     stated = first.sensor if first is not None else None
     if isinstance(first, EventPacket):
         _decoder_for(source, first)  # an unknown encoding is known at once
-    if stated is not None and sensor is not None and sensor != stated:
-        tally.note(f"the messages state sensor {stated}; {sensor} was not used")
-    if stated is None and sensor is None:
-        tally.note(f"sensor size not stated in the messages: assumed {_DEFAULT_SENSOR}; say WxH if it is another")
+    settled, assumed = settle_sensor(path, stated, sensor, tally, lambda: _DEFAULT_SENSOR)
     name = first.encoding if isinstance(first, EventPacket) else source.kind.partition("/")[0]
-    settled = stated or sensor or _DEFAULT_SENSOR
-    packets = _BagPackets(source, stated, tally)
-    return EventStream(settled, packets, f"bag {name}", str(path), stated is None and sensor is None, tally)
+    packets = FilePackets(path, tally, lambda: _packets(source, stated, tally))
+    return EventStream(settled, packets, f"bag {name}", str(path), assumed, tally)
 
 
 def write_bag(
@@ -97,6 +94,8 @@ def write_bag(
             previous_ns = max(end_us * 1000, previous_ns + 1)
             packet = EventPacket(stream.sensor, seq, base_ns, str(encoding), False, encode(events, base_ns))
             write(previous_ns, packet)
+        if previous_ns < 0:  # a message without events keeps the sensor's size
+            write(0, EventPacket(stream.sensor, 0, 0, encoding or "evt3", False, np.empty(0, np.uint8)))
 
 
 @dataclass(frozen=True)
@@ -125,46 +124,36 @@ class _Source:
                 raise RecordingError(self.path, f"message {number} of {self.topic}: {error.cause}") from None
 
 
-class _BagPackets:
-    """The packets of a bag, one per message; every pass opens it anew and fills the tally from zero."""
-
-    def __init__(self, source: _Source, sensor: Sensor | None, tally: Tally) -> None:
-        self._source, self._sensor, self._tally = source, sensor, tally
-
-    def __iter__(self) -> Iterator[Events]:
-        tally, source = self._tally, self._source
-        tally.triggers = tally.unknown_words = 0
-        decoders: dict[tuple[str, bool], Decoder] = {}
-        missing, previous = 0, None
-        with _open(source.path) as bag:
-            for number, message in enumerate(source.messages(bag)):
-                if message.sensor != self._sensor:
-                    raise RecordingError(
-                        source.path, f"the sensor changes from {self._sensor} to {message.sensor} at message {number}"
-                    )
-                if isinstance(message, EventArray):
-                    yield message.events
-                    continue
-                key = (message.encoding, message.is_bigendian)
-                if key not in decoders:
-                    decoders[key] = _decoder_for(source, message)
-                try:
-                    events = decoders[key].decode(message.payload, message.time_base_ns)
-                except RecordingError as error:
-                    raise RecordingError(source.path, f"message {number} of {source.topic}: {error}") from None
-                if previous is not None and message.seq > previous + 1:
-                    missing += message.seq - previous - 1
-                previous = message.seq
-                tally.triggers = sum(each.triggers for each in decoders.values())
-                tally.unknown_words = sum(each.unknown_words for each in decoders.values())
-                yield events
-        early = sum(each.early_events for each in decoders.values())
-        if tally.unknown_words:
-            tally.note(f"{tally.unknown_words} words of unknown type were skipped")
-        if early:
-            tally.note(f"{early} events before the first time word were dropped")
-        if missing:
-            tally.note(f"{missing} packets are missing (gaps in seq)")
+def _packets(source: _Source, sensor: Sensor | None, tally: Tally) -> Iterator[Events]:
+    """The events of each message."""
+    decoders: dict[tuple[str, bool], Decoder] = {}
+    missing, previous = 0, None
+    with _open(source.path) as bag:
+        for number, message in enumerate(source.messages(bag)):
+            if message.sensor != sensor:
+                raise RecordingError(
+                    source.path, f"the sensor changes from {sensor} to {message.sensor} at message {number}"
+                )
+            if isinstance(message, EventArray):
+                yield message.events
+                continue
+            key = (message.encoding, message.is_bigendian)
+            if key not in decoders:
+                decoders[key] = _decoder_for(source, message)
+            try:
+                events = decoders[key].decode(message.payload, message.time_base_ns)
+            except RecordingError as error:
+                raise RecordingError(source.path, f"message {number} of {source.topic}: {error}") from None
+            if previous is not None and message.seq > previous + 1:
+                missing += message.seq - previous - 1
+            previous = message.seq
+            tally.triggers = sum(each.triggers for each in decoders.values())
+            tally.unknown_words = sum(each.unknown_words for each in decoders.values())
+            yield events
+    for each in decoders.values():
+        each.report(tally)
+    if missing:
+        tally.note(f"{missing} packets are missing (gaps in seq)")
 
 
 def _decoder_for(source: _Source, packet: EventPacket) -> Decoder:
@@ -222,7 +211,7 @@ def _parts(path: Path) -> list[AbstractContextManager[_Bag]]:
                 return [_open_part(path, rosbag2.Reader)]
             files = [path / Path(name).name for name in about["relative_file_paths"]]
         except (yaml.YAMLError, OSError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-            raise RecordingError(metadata, f"damaged metadata: {_line(error)}") from None
+            raise RecordingError(metadata, f"damaged metadata: {cause_of(error)}") from None
     for file in files:
         if not file.exists():
             raise RecordingError(path, f"its part {file.name} is missing")
@@ -246,7 +235,7 @@ def _open_part(path: Path, reader_type: Callable[[Path], Any]) -> Iterator[_Bag]
             connections = list(reader.connections)
         except Exception as error:  # damage shows as almost any exception in there
             if path.suffix != ".mcap":
-                raise RecordingError(path, f"cannot be read as a bag: {_line(error)}") from None
+                raise RecordingError(path, f"cannot be read as a bag: {cause_of(error)}") from None
             bag = _open_mcap(path, stack, error)
         else:
             bag = _Bag(
@@ -267,9 +256,9 @@ def _open_mcap(path: Path, stack: ExitStack, cause: Exception) -> _Bag:
         channels = list(summary.channels.values()) if summary else []
         topics = {each.topic: summary.schemas[each.schema_id].name for each in channels if summary and each.schema_id}
     except Exception:
-        raise RecordingError(path, f"cannot be read as a bag: {_line(cause)}") from None
+        raise RecordingError(path, f"cannot be read as a bag: {cause_of(cause)}") from None
     if not topics:
-        raise RecordingError(path, f"cannot be read as a bag: {_line(cause)}")
+        raise RecordingError(path, f"cannot be read as a bag: {cause_of(cause)}")
     return _Bag(topics, lambda topic: (message.data for _, _, message in reader.iter_messages(topics=[topic])))
 
 
@@ -278,14 +267,10 @@ def _guarded(path: Path, messages: Iterator[bytes]) -> Iterator[bytes]:
         try:
             data = next(messages, None)
         except Exception as error:
-            raise RecordingError(path, f"damaged bag: {_line(error)}") from None
+            raise RecordingError(path, f"damaged bag: {cause_of(error)}") from None
         if data is None:
             return
         yield data
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _encoder(encoding: str, sensor: Sensor) -> Callable[[Events, int], Payload]:
@@ -328,9 +313,9 @@ def _create(path: Path, topic: str) -> Iterator[Callable[[int, EventPacket], Non
         writer = rosbag1.Writer(path)
     else:
         single = path.suffix in (".mcap", ".db3")
-        folder = path.with_name(path.name + ".parts") if single else path
-        if folder.is_dir() and (single or not any(folder.iterdir())):
-            shutil.rmtree(folder)
+        # The library writes a folder and names the file in it after it: a neutral one, emptied into place at the end.
+        folder = (path.with_name(path.name + ".parts") if single else path) / "events"
+        folder.parent.mkdir(exist_ok=True)
         plugin = rosbag2.StoragePlugin.MCAP if path.suffix == ".mcap" else rosbag2.StoragePlugin.SQLITE3
         writer = rosbag2.Writer(folder, version=8, storage_plugin=plugin)
     try:
@@ -338,8 +323,10 @@ def _create(path: Path, topic: str) -> Iterator[Callable[[int, EventPacket], Non
             connection = writer.add_connection(topic, _PACKET_TYPE, typestore=store)
             yield lambda time_ns, packet: writer.write(connection, time_ns, serialize_packet(packet, time_ns, ros2))
         if ros2 and single:
-            (part,) = (each for each in folder.iterdir() if each.suffix == path.suffix)
-            part.replace(path)
+            (folder / f"events{path.suffix}").replace(path)
+        elif ros2:
+            for part in list(folder.iterdir()):
+                part.replace(path / part.name)
     finally:
-        if ros2 and single:
-            shutil.rmtree(folder, ignore_errors=True)
+        if ros2:
+            shutil.rmtree(folder.parent if single else folder, ignore_errors=True)

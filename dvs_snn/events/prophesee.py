@@ -1,14 +1,13 @@
 """Prophesee files: RAW (EVT2, EVT3) and DAT, read by packets and written.
 
-Both begin with lines of text, `% key value`, and hold little-endian words after them. Where the header states no
-sensor size, the caller's counts; where nobody states one, a size is assumed and noted. Sensor time is absolute but
+Both begin with lines of text, `% key value`, and hold little-endian words after them. Sensor time is absolute but
 wraps (evt3: 16.78 s, evt2: 4.8 h, DAT: 71 min); a recording that begins after a wrap is written with a line
 `% time_offset_us`, which our readers add and others skip.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -20,6 +19,7 @@ from dvs_snn.errors import ConfigError, RecordingError
 from dvs_snn.events.array import EVENT_DTYPE, Events
 from dvs_snn.events.codecs import evt2, evt3
 from dvs_snn.events.codecs.decoder import Decoder, check_coordinates
+from dvs_snn.events.formats.reading import FilePackets, settle_sensor
 from dvs_snn.events.stream import EventStream, Sensor, Tally
 
 _CHUNK_BYTES = 1 << 19
@@ -75,7 +75,7 @@ class Header:
 
 
 def read_raw(path: Path, sensor: Sensor | None = None) -> EventStream:
-    """A RAW file (EVT2 or EVT3) as a stream that is not repaired yet; a sensor that the header states comes first.
+    """A RAW file (EVT2 or EVT3) as a stream that is not repaired yet; `sensor` comes before the header's.
 
     Raises RecordingError for an empty or truncated file, one without such a header, and other encodings.
     """
@@ -90,8 +90,12 @@ def read_raw(path: Path, sensor: Sensor | None = None) -> EventStream:
 
     tally = Tally()
     guess, reason = _guess_raw(header)
-    sensor, assumed = _settle_sensor(header, sensor, lambda: (guess, reason), tally)
-    packets = _RawPackets(path, header.end, lambda: decoder_type(bigendian, header.offset_us), tally)
+    sensor, assumed = settle_sensor(path, header.sensor, sensor, tally, lambda: guess)
+    if assumed:
+        tally.note(f"{guess} is {reason}")
+    packets = FilePackets(
+        path, tally, lambda: _raw_packets(path, header.end, decoder_type(bigendian, header.offset_us), tally)
+    )
     return EventStream(sensor, packets, f"raw {header.encoding}", str(path), assumed, tally)
 
 
@@ -116,8 +120,8 @@ def read_dat(path: Path, sensor: Sensor | None = None) -> EventStream:
     bits = _DAT_ADDRESS_BITS if version.isdigit() and int(version) >= 2 else _DAT_OLD_ADDRESS_BITS
 
     tally = Tally()
-    sensor, assumed = _settle_sensor(header, sensor, lambda: _guess_dat(path, start, bits), tally)
-    packets = _DatPackets(path, start, header.offset_us, bits)
+    sensor, assumed = settle_sensor(path, header.sensor, sensor, tally, lambda: _guess_dat(path, start, bits))
+    packets = FilePackets(path, tally, lambda: _dat_packets(path, start, header.offset_us, bits))
     return EventStream(sensor, packets, f"dat {_DAT_EVENT_TYPES[kind[0]]}", str(path), assumed, tally)
 
 
@@ -200,47 +204,30 @@ def read_header(path: Path, kind: str) -> Header:
     return Header(values, end)
 
 
-class _RawPackets:
-    """The packets of a RAW file; every pass opens it anew and fills the tally from zero."""
-
-    def __init__(self, path: Path, start: int, make_decoder: Callable[[], Decoder], tally: Tally) -> None:
-        self._path, self._start, self._make_decoder, self._tally = path, start, make_decoder, tally
-
-    def __iter__(self) -> Iterator[Events]:
-        decoder, tally = self._make_decoder(), self._tally
-        tally.triggers = tally.unknown_words = 0
-        for chunk in _chunks(self._path, self._start, decoder.record_bytes):
-            events = decoder.decode(chunk)
-            tally.triggers, tally.unknown_words = decoder.triggers, decoder.unknown_words
-            yield events
-        if decoder.unknown_words:
-            tally.note(f"{decoder.unknown_words} words of unknown type were skipped")
-        if decoder.early_events:
-            tally.note(f"{decoder.early_events} events before the first time word were dropped")
+def _raw_packets(path: Path, start: int, decoder: Decoder, tally: Tally) -> Iterator[Events]:
+    for chunk in _chunks(path, start, decoder.record_bytes):
+        events = decoder.decode(chunk)
+        tally.triggers, tally.unknown_words = decoder.triggers, decoder.unknown_words
+        yield events
+    decoder.report(tally)
 
 
-class _DatPackets:
-    """The packets of a DAT file; every pass opens it anew."""
-
-    def __init__(self, path: Path, start: int, offset_us: int, bits: tuple[int, int]) -> None:
-        self._path, self._start, self._offset_us, self._bits = path, start, offset_us, bits
-
-    def __iter__(self) -> Iterator[Events]:
-        x_bits, y_bits = self._bits
-        base, last = self._offset_us, None
-        for chunk in _chunks(self._path, self._start, _DAT_EVENT_BYTES):
-            words = chunk.view("<u4").reshape(-1, 2)
-            low, address = words[:, 0].astype(np.int64), words[:, 1]
-            # Time that falls by more than half its range has wrapped, as in `codecs.evt3`.
-            steps = np.diff(low, prepend=low[0] if last is None else last)
-            wraps = np.cumsum((steps < -(_DAT_WRAP_US // 2)).astype(np.int64) - (steps > _DAT_WRAP_US - (1 << 16)))
-            events = np.empty(len(words), EVENT_DTYPE)
-            events["t"] = low + base + wraps * _DAT_WRAP_US
-            events["x"] = address & np.uint32((1 << x_bits) - 1)
-            events["y"] = address >> np.uint32(x_bits) & np.uint32((1 << y_bits) - 1)
-            events["p"] = address >> np.uint32(x_bits + y_bits) & np.uint32(1)
-            base, last = base + int(wraps[-1]) * _DAT_WRAP_US, int(low[-1])
-            yield events
+def _dat_packets(path: Path, start: int, offset_us: int, bits: tuple[int, int]) -> Iterator[Events]:
+    x_bits, y_bits = bits
+    base, last = offset_us, None
+    for chunk in _chunks(path, start, _DAT_EVENT_BYTES):
+        words = chunk.view("<u4").reshape(-1, 2)
+        low, address = words[:, 0].astype(np.int64), words[:, 1]
+        # Time that falls by more than half its range has wrapped, as in `codecs.evt3`.
+        steps = np.diff(low, prepend=low[0] if last is None else last)
+        wraps = np.cumsum((steps < -(_DAT_WRAP_US // 2)).astype(np.int64) - (steps > _DAT_WRAP_US - (1 << 16)))
+        events = np.empty(len(words), EVENT_DTYPE)
+        events["t"] = low + base + wraps * _DAT_WRAP_US
+        events["x"] = address & np.uint32((1 << x_bits) - 1)
+        events["y"] = address >> np.uint32(x_bits) & np.uint32((1 << y_bits) - 1)
+        events["p"] = address >> np.uint32(x_bits + y_bits) & np.uint32(1)
+        base, last = base + int(wraps[-1]) * _DAT_WRAP_US, int(low[-1])
+        yield events
 
 
 def _chunks(path: Path, start: int, record_bytes: int) -> Iterator[NDArray[np.uint8]]:
@@ -270,41 +257,25 @@ def _truncation(rest: int, record_bytes: int) -> str:
     return f"truncated: {rest} bytes are left after the last whole {record_bytes}-byte word"
 
 
-def _settle_sensor(
-    header: Header, given: Sensor | None, guess: Callable[[], tuple[Sensor, str]], tally: Tally
-) -> tuple[Sensor, bool]:
-    """The sensor by header, caller or guess, and whether it was guessed; notes what the reader must know."""
-    if header.sensor is not None:
-        if given is not None and given != header.sensor:
-            tally.note(f"the header states sensor {header.sensor}; {given} was not used")
-        return header.sensor, False
-    if given is not None:
-        return given, False
-    sensor, reason = guess()
-    tally.note(f"sensor size not stated in the file: assumed {sensor} {reason}; say WxH if it is another")
-    return sensor, True
-
-
 def _guess_raw(header: Header) -> tuple[Sensor, str]:
     for key in ("plugin_name", "sensor_name", "sensor_generation", "generation"):
         value = header.values.get(key, "")
         for marks, sensor in _GENERATIONS:
             if any(value.startswith(mark) if mark.endswith(".") else mark in value for mark in marks):
-                return sensor, f"from its {key} {value}"
+                return sensor, f"usual for the {key} {value}"
     sensor = Sensor(640, 480) if header.encoding == "evt2" else Sensor(1280, 720)
-    return sensor, f"as usual for {header.encoding}"
+    return sensor, f"usual for {header.encoding}"
 
 
-def _guess_dat(path: Path, start: int, bits: tuple[int, int]) -> tuple[Sensor, str]:
-    """The smallest usual sensor that holds the first few million events."""
-    columns = rows = 0
-    for number, packet in enumerate(_DatPackets(path, start, 0, bits)):
+def _guess_dat(path: Path, start: int, bits: tuple[int, int]) -> Sensor:
+    """The smallest sensor that wrote DAT files and holds the first few million events."""
+    columns = rows = 1
+    for number, packet in enumerate(_dat_packets(path, start, 0, bits)):
         columns, rows = max(columns, int(packet["x"].max()) + 1), max(rows, int(packet["y"].max()) + 1)
         if number * _CHUNK_BYTES > _DAT_LOOK_BYTES:
             break
     fitting = (size for size in _DAT_SIZES if size.width >= columns and size.height >= rows)
-    sensor = next(fitting, Sensor(max(columns, 1), max(rows, 1)))
-    return sensor, "because its events fit"
+    return next(fitting, None) or Sensor(columns, rows)
 
 
 def _filled(stream: EventStream) -> Iterator[Events]:

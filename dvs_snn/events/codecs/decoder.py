@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dvs_snn.errors import ConfigError, RecordingError
 from dvs_snn.events.array import Events
-from dvs_snn.events.stream import Sensor
+from dvs_snn.events.stream import Sensor, Tally
 
 Payload = NDArray[np.uint8]
 
@@ -53,6 +53,13 @@ class Decoder(ABC):
                 f"truncated: {len(payload)} bytes are not a whole number of {self.record_bytes}-byte words",
             )
         return self._decode(self._words(payload), time_base_ns)
+
+    def report(self, tally: Tally) -> None:
+        """Note at the end of a recording what was skipped."""
+        if self.unknown_words:
+            tally.note(f"{self.unknown_words} words of unknown type were skipped")
+        if self.early_events:
+            tally.note(f"{self.early_events} events before the first time word were dropped")
 
     @abstractmethod
     def _decode(self, words: NDArray[np.unsignedinteger], time_base_ns: int) -> Events: ...
