@@ -24,6 +24,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dvs_snn.errors import ConfigError
+from dvs_snn.nn.fused import fusable, fused_scan
 from dvs_snn.nn.surrogate import ATan, Surrogate
 from dvs_snn.nn.temporal import State, Temporal
 
@@ -213,7 +214,8 @@ class LinearNeuron(Temporal):
             state = self._rest(xs, tuple(xs.shape[1:]))
         c = self.coefficients(xs.dtype)
         if self.recurrent is None:
-            outputs, u = linear_scan(xs, tuple(state), c, self.structure, self.surrogate, self.detach_reset)
+            scan = fused_scan if fusable(xs, self.surrogate) else linear_scan
+            outputs, u = scan(xs, tuple(state), c, self.structure, self.surrogate, self.detach_reset)
             return outputs, self.state_type(*u)
         u, spikes = tuple(state.neuron), state.spikes
         rows = []

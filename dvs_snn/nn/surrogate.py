@@ -58,6 +58,14 @@ class Surrogate(nn.Module, ABC):
         """dS/dscale of the smooth spike; here for shapes `S = F(scale · x)`."""
         return g * x / scale
 
+    def kernel_parameters(self) -> tuple[float, float]:
+        """Height and slope (or width) as the compiled kernels want them."""
+        return self._kernel_parameters(float(self.scale.detach()))
+
+    @staticmethod
+    @abstractmethod
+    def _kernel_parameters(scale: float) -> tuple[float, float]: ...
+
 
 class _Spike(torch.autograd.Function):
     @staticmethod
@@ -90,6 +98,10 @@ class ATan(Surrogate):
     def derivative(x: Tensor, scale: Tensor) -> Tensor:
         return scale / 2 / (1 + (math.pi / 2 * scale * x) ** 2)
 
+    @staticmethod
+    def _kernel_parameters(scale: float) -> tuple[float, float]:
+        return scale / 2, math.pi / 2 * scale
+
 
 class FastSigmoid(Surrogate):
     """`g(x) = 1 / (1 + k|x|)²` (Zenke and Ganguli, 2018, with its peak held at 1)."""
@@ -106,6 +118,10 @@ class FastSigmoid(Surrogate):
     @staticmethod
     def scale_derivative(x: Tensor, scale: Tensor, g: Tensor) -> Tensor:
         return -x * x.abs() * g  # S = x / (1 + k|x|)
+
+    @staticmethod
+    def _kernel_parameters(scale: float) -> tuple[float, float]:
+        return 1.0, scale
 
 
 class Triangle(Surrogate):
@@ -124,6 +140,10 @@ class Triangle(Surrogate):
     def scale_derivative(x: Tensor, scale: Tensor, g: Tensor) -> Tensor:
         return -g * x / scale  # S = F(x / γ)
 
+    @staticmethod
+    def _kernel_parameters(scale: float) -> tuple[float, float]:
+        return 1 / scale**2, scale
+
 
 class Sigmoid(Surrogate):
     """`g(x) = α σ(αx) (1 − σ(αx))`."""
@@ -137,6 +157,10 @@ class Sigmoid(Surrogate):
     def derivative(x: Tensor, scale: Tensor) -> Tensor:
         sigma = torch.sigmoid(scale * x)
         return scale * sigma * (1 - sigma)
+
+    @staticmethod
+    def _kernel_parameters(scale: float) -> tuple[float, float]:
+        return scale, scale
 
 
 class Rectangle(Surrogate):
@@ -155,6 +179,10 @@ class Rectangle(Surrogate):
     def scale_derivative(x: Tensor, scale: Tensor, g: Tensor) -> Tensor:
         return -g * x / scale
 
+    @staticmethod
+    def _kernel_parameters(scale: float) -> tuple[float, float]:
+        return 1 / (2 * scale), scale
+
 
 class SlayerExponential(Surrogate):
     """`g(x) = (c α / 2) exp(−α|x|)`, c = 0.4 (Shrestha and Orchard, 2018; the shape of adLIF's authors)."""
@@ -168,6 +196,10 @@ class SlayerExponential(Surrogate):
     @staticmethod
     def derivative(x: Tensor, scale: Tensor) -> Tensor:
         return SlayerExponential.amplitude / 2 * scale * torch.exp(-scale * x.abs())
+
+    @staticmethod
+    def _kernel_parameters(scale: float) -> tuple[float, float]:
+        return SlayerExponential.amplitude / 2 * scale, scale
 
 
 class SuperSpike(Surrogate):
@@ -185,3 +217,7 @@ class SuperSpike(Surrogate):
     @staticmethod
     def scale_derivative(x: Tensor, scale: Tensor, g: Tensor) -> Tensor:
         return x / (1 + x.abs())  # S = α x / (1 + |x|)
+
+    @staticmethod
+    def _kernel_parameters(scale: float) -> tuple[float, float]:
+        return scale, 1.0

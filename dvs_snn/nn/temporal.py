@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-State: TypeAlias = Tensor | tuple[Any, ...]
+State: TypeAlias = Any
 """Tensors `[batch, ...]`, alone or in (nested, mostly named) tuples."""
 
 

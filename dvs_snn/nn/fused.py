@@ -1,0 +1,249 @@
+"""The fused scan as a torch function: layouts, threads, autograd around the compiled kernels (CPU).
+
+On CUDA, for half precision and for learnable surrogates the plain scan of `linear_neuron` is used.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from dvs_snn.nn.kernels import CACHE_BYTES, LANES, Form, Plan, backward_kernel, forward_kernel
+from dvs_snn.nn.surrogate import Surrogate
+
+if TYPE_CHECKING:
+    from dvs_snn.nn.linear_neuron import Coefficients, Structure
+
+PARALLEL_ELEMENTS = 1 << 16
+"""Below so many currents a second thread costs more than it brings."""
+CHUNKS_PER_THREAD = 4
+
+
+def fusable(xs: Tensor, surrogate: Surrogate) -> bool:
+    """Whether the compiled scan serves this input."""
+    return (
+        xs.device.type == "cpu"
+        and xs.dtype in (torch.float32, torch.float64)
+        and xs.numel() > 0
+        and not surrogate.learnable
+        and not torch.compiler.is_compiling()
+    )
+
+
+def fused_scan(
+    xs: Tensor,
+    u: tuple[Tensor, ...] | None,
+    c: Coefficients,
+    structure: Structure,
+    surrogate: Surrogate,
+    detach_reset: bool,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The same as `linear_scan`, in one pass over memory; `u=None` starts at rest."""
+    order = _memory_order(xs)
+    if order is None:
+        xs = xs.contiguous()
+        order = tuple(range(xs.dim()))
+    names, forms, tensors = _flatten(c, structure, xs, order)
+    grads = torch.is_grad_enabled()
+    learned = tuple(
+        name
+        for name, form, tensor in zip(names, forms, tensors, strict=True)
+        if grads and form != "one" and tensor.requires_grad
+    )
+    plan = Plan(
+        structure.states,
+        structure.fires,
+        structure.before,
+        structure.after,
+        structure.delayed,
+        structure.spiking,
+        c.hard,
+        tuple(zip(names, forms, strict=True)),
+    )
+    used = [tensor for tensor, form in zip(tensors, forms, strict=True) if form != "one"]
+    states = list(u) if u is not None else []
+    scan = _Scan(plan, learned, order, surrogate, not detach_reset)
+    if grads and (learned or xs.requires_grad or any(state.requires_grad for state in states)):
+        outputs = _Function.apply(scan, len(states), xs, *states, *used)
+    else:
+        outputs = scan.forward(xs, states, used)
+    return outputs[0], tuple(outputs[1:])
+
+
+def _memory_order(xs: Tensor) -> tuple[int, ...] | None:
+    """Dimensions such that the permuted tensor is contiguous with time first; None if there are none."""
+    order = (0, *sorted(range(1, xs.dim()), key=lambda d: (-xs.stride(d), d)))
+    return order if xs.permute(order).is_contiguous() else None
+
+
+def _flatten(
+    c: Coefficients, structure: Structure, xs: Tensor, order: tuple[int, ...]
+) -> tuple[list[str], list[Form], list[Any]]:
+    """Coefficients by name, in a fixed order; those finer than a layer are spread over the lanes of a step."""
+    named: dict[str, Any] = {f"a{k}{j}": value for (k, j), value in sorted(c.transition.items())}
+    named |= {f"b{k}": value for k, value in sorted(c.input.items())}
+    if structure.spiking:
+        named |= {f"r{k}": value for k, value in sorted(c.reset.items())}
+        named |= {f"q{k}": value for k, value in sorted(c.kick.items())}
+        named["th"] = c.threshold
+    names: list[str] = []
+    forms: list[Form] = []
+    tensors: list[Any] = []
+    for name, value in named.items():
+        if isinstance(value, Tensor):
+            form: Form = "scalar" if value.numel() == 1 else "lanes"
+            if form == "scalar":
+                value = value.reshape(())
+            else:
+                value = value.expand(xs.shape[1:]).permute([d - 1 for d in order[1:]]).reshape(-1)
+        elif value == 0 and name != "th":
+            continue
+        else:
+            form = "one" if value == 1 else "scalar"
+            value = torch.tensor(value, dtype=xs.dtype)
+        names.append(name)
+        forms.append(form)
+        tensors.append(value)
+    return names, forms, tensors
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """One call of the kernels, without autograd."""
+
+    plan: Plan
+    learned: tuple[str, ...]
+    order: tuple[int, ...]
+    surrogate: Surrogate
+    attached: bool
+
+    def lanes(self, tensor: Tensor) -> np.ndarray:
+        """Tensor `[time, batch, ...]` in memory order as an array `[time, lanes]`."""
+        return tensor.detach().permute(self.order).reshape(len(tensor), -1).numpy()
+
+    def flat(self, tensor: Tensor) -> np.ndarray:
+        """One step `[batch, ...]` as an array `[lanes]`; a view where the layout allows it."""
+        return self.lanes(tensor.unsqueeze(0))[0]
+
+    def like_step(self, xs: Tensor, values: Tensor | None) -> Tensor:
+        """A new tensor for one step, laid out as the steps of xs."""
+        new = torch.empty_strided(xs.shape[1:], xs.stride()[1:], dtype=xs.dtype)
+        return new.zero_() if values is None else new.copy_(values.detach())
+
+    def split(self, used: Sequence[Tensor], dtype: np.dtype) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Scalar coefficients as one array, the others as one array each."""
+        forms = [form for _, form in self.plan.coefficients if form != "one"]
+        pairs = list(zip(forms, used, strict=True))
+        scalars = np.array([float(tensor.detach()) for form, tensor in pairs if form == "scalar"], dtype)
+        return scalars, [tensor.detach().numpy() for form, tensor in pairs if form == "lanes"]
+
+    def forward(self, xs: Tensor, states: Sequence[Tensor], used: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        out = torch.empty_strided(xs.shape, xs.stride(), dtype=xs.dtype)
+        ends = [self.like_step(xs, states[k] if states else None) for k in range(self.plan.states)]
+        x = self.lanes(xs)
+        scalars, vectors = self.split(used, x.dtype)
+        kernel = forward_kernel(self.plan)
+        arguments = (x, self.lanes(out), *(self.flat(end) for end in ends), scalars, *vectors)
+        _share(x.shape, lambda start, stop, part: kernel(*arguments, start, stop, LANES))
+        return out, *ends
+
+    def backward(
+        self,
+        xs: Tensor,
+        states: Sequence[Tensor],
+        used: Sequence[Tensor],
+        grad_out: Tensor | None,
+        grad_ends: Sequence[Tensor | None],
+    ) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
+        """Gradients of the input, the initial states and the learned coefficients."""
+        plan = Plan(**{**vars(self.plan), "learned": self.learned, "surrogate": self.surrogate.code})
+        if grad_out is None:
+            grad_out = torch.zeros_like(xs)
+        elif not grad_out.permute(self.order).is_contiguous():
+            grad_out = torch.empty_strided(xs.shape, xs.stride(), dtype=xs.dtype).copy_(grad_out)
+        grad_x = torch.empty_strided(xs.shape, xs.stride(), dtype=xs.dtype)
+        grad_u = [self.like_step(xs, grad) for grad in grad_ends]
+        x = self.lanes(xs)
+        time, count = x.shape
+        begin = [self.flat(state) for state in states] or [np.zeros(count, x.dtype)] * plan.states
+        scalars, vectors = self.split(used, x.dtype)
+        parts = _parts(x.shape)
+        grads = {n: np.zeros(len(parts)) if n in plan.scalars else np.empty(count, x.dtype) for n in self.learned}
+        p0, p1 = (x.dtype.type(p) for p in self.surrogate.kernel_parameters())
+        kernel = backward_kernel(plan)
+        arguments = (x, self.lanes(grad_out), self.lanes(grad_x), *begin, *(self.flat(g) for g in grad_u))
+        arguments += (scalars, *vectors, p0, p1, x.dtype.type(self.attached), *grads.values())
+        kept = 2 * plan.states if self.learned or plan.delayed else 1
+        block = CACHE_BYTES // (time * kept * x.itemsize) // 16 * 16
+        block = max(32, min(LANES, block))
+        _share(x.shape, lambda start, stop, part: kernel(*arguments, start, stop, block, part))
+        tensors = {
+            name: torch.tensor(grad.sum(), dtype=xs.dtype) if name in plan.scalars else torch.from_numpy(grad)
+            for name, grad in grads.items()
+        }
+        return grad_x, grad_u, tensors
+
+
+class _Function(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, scan: _Scan, state_count: int, xs: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.scan, ctx.state_count = scan, state_count
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(xs, *tensors)
+        return scan.forward(xs, tensors[:state_count], tensors[state_count:])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        xs, *tensors = ctx.saved_tensors
+        states, used = tensors[: ctx.state_count], tensors[ctx.state_count :]
+        grad_x, grad_u, learned = ctx.scan.backward(xs, states, used, grads[0], grads[1:])
+        names = [name for name, form in ctx.scan.plan.coefficients if form != "one"]
+        return None, None, grad_x, *grad_u[: ctx.state_count], *(learned.get(name) for name in names)
+
+
+_threads: dict[int, ThreadPoolExecutor] = {}
+os.register_at_fork(after_in_child=_threads.clear)  # threads do not survive a fork
+
+
+def _parts(shape: tuple[int, int]) -> list[tuple[int, int]]:
+    """Lanes cut into chunks, several per thread so that a busy core does not hold up the others."""
+    time, lanes = shape
+    threads = torch.get_num_threads()
+    if threads == 1 or time * lanes < PARALLEL_ELEMENTS:
+        return [(0, lanes)]
+    size = -(-lanes // (threads * CHUNKS_PER_THREAD * 16)) * 16
+    return [(start, min(start + size, lanes)) for start in range(0, lanes, size)]
+
+
+def _share(shape: tuple[int, int], work: Callable[[int, int, int], None]) -> None:
+    """`work(start, stop, part)` for every chunk of lanes, by as many threads as torch uses."""
+    parts = _parts(shape)
+    if len(parts) == 1:
+        work(*parts[0], 0)
+        return
+    counter = itertools.count()  # `next` on it is one indivisible step
+
+    def run() -> None:
+        while (part := next(counter)) < len(parts):
+            work(*parts[part], part)
+
+    helpers = min(torch.get_num_threads(), len(parts)) - 1
+    if helpers not in _threads:
+        _threads[helpers] = ThreadPoolExecutor(helpers, thread_name_prefix="neurons")
+    futures = [_threads[helpers].submit(run) for _ in range(helpers)]
+    try:
+        run()
+    finally:
+        wait(futures)
+    for future in futures:
+        future.result()
