@@ -120,8 +120,11 @@ class ClipLoader:
         change = int(rng.integers(bins // 4, bins - bins // 4))
         other = int(order[rng.integers(len(order))])
         before, after = self._piece(rng, index, change, warmup), self._piece(rng, other, bins - change, settle)
-        inputs, labels, scored = (np.concatenate(column) for column in zip(before, after, strict=True))
-        return inputs, labels, scored
+        return (
+            np.concatenate((before[0], after[0])),
+            np.concatenate((before[1], after[1])),
+            np.concatenate((before[2], after[2])),
+        )
 
     def _piece(self, rng: Generator, index: int, bins: int, unscored: int) -> Row:
         """`bins` bins of one recording, from a random place of it, augmented."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from dvs_snn.errors import ConfigError
 from dvs_snn.learning.clips import Clip
 
 
+@runtime_checkable
 class Loss(Protocol):
     """`total / weight` is the loss of a clip; the totals of its chunks add up to its own."""
 

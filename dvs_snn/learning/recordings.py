@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from safetensors import SafetensorError
@@ -27,6 +27,7 @@ class Recording:
     name: str = ""
 
 
+@runtime_checkable
 class RecordingSet(Protocol):
     """The recordings of one split, read one at a time, from any thread.
 

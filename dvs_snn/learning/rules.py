@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import cos, pi
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +73,7 @@ class RuleConfig:
             raise ConfigError("rule.rate_weight must not be negative")
 
 
+@runtime_checkable
 class LearningRule(Protocol):
     """One update from one clip; `state` is the network's before it (None: rest), the state after it comes back."""
 
