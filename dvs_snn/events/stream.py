@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.events.array import EVENT_DTYPE, Events, empty_events
 
 RESTART_US = 100_000
-"""A larger step back is a restarted clock, not jitter: drivers reorder within a packet, never by a tenth of a second."""
+"""A larger step back is a restarted clock, not jitter: drivers reorder within a packet, never by 0.1 s."""
+_LOWEST_HELD = np.iinfo(np.int64).min + RESTART_US
 
 
 @dataclass(frozen=True)
@@ -147,48 +149,36 @@ def _repair_packet(
     tally.first_us = low if tally.first_us is None else min(tally.first_us, low)
     tally.last_us = high if tally.last_us is None else max(tally.last_us, high)
 
-    steps = np.empty(len(t), np.int64)
-    steps[0] = 0 if previous is None else t[0] - previous
-    np.subtract(t[1:], t[:-1], out=steps[1:])
-    backward = np.count_nonzero(steps < 0)
+    disorder = int(np.count_nonzero(t[1:] < t[:-1])) + (previous is not None and int(t[0]) < previous)
+    tally.backward_steps += disorder
     previous = int(t[-1])
-    if backward:
-        tally.backward_steps += int(backward)
-        packet, held = _hold(packet, held, tally)
-    else:
-        if held is not None and t[0] < held:  # rising, but still below the time already passed on
-            packet, held = _hold(packet, held, tally)
-        else:
-            held = int(t[-1])
-
     if packet["x"].max() >= sensor.width or packet["y"].max() >= sensor.height:
         inside = (packet["x"] < sensor.width) & (packet["y"] < sensor.height)
-        tally.out_of_sensor += int(len(packet) - np.count_nonzero(inside))
-        packet = packet[inside]
-    return packet, held, previous
+        packet = packet[inside]  # before times are held: what lies outside may be damaged in its time too
+        tally.out_of_sensor += len(t) - len(packet)
+        if not len(packet):
+            return packet, held, previous
+        t = packet["t"]
+    if disorder or (held is not None and t[0] < held):  # rising, but still below the time already passed on
+        raised, restarts = hold_times(t, held)
+        tally.restarts += len(restarts)
+        packet = packet.copy()
+        packet["t"] = raised
+        return packet, int(raised[-1]), previous
+    return packet, int(t[-1]), previous
 
 
-def _hold(packet: Events, held: int | None, tally: Tally) -> tuple[Events, int]:
-    """Running maximum of time that starts again at each restart.
+def hold_times(t: NDArray[np.int64], held: int | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Times that do not step back, and the places of restarts; `held` is the latest time before `t`, if there is one.
 
-    A restart is judged against the running maximum of its own epoch, so the loop below turns once per restart, not
-    once per event.
+    The result is the running maximum, begun anew at each event that lies more than `RESTART_US` below it.
     """
-    t = packet["t"].copy()
-    start = 0
-    while True:
-        if held is not None:
-            t[start] = t[start] if held - t[start] > RESTART_US else max(int(t[start]), held)
-            if t[start] < held:
-                tally.restarts += 1
-        running = np.maximum.accumulate(t[start:])
-        jumps = np.flatnonzero(running - t[start:] > RESTART_US)
-        if not len(jumps):
-            t[start:] = running
-            break
-        stop = start + int(jumps[0])
-        t[start:stop] = running[: jumps[0]]
-        held, start = int(t[stop - 1]), stop
-    packet = packet.copy()
-    packet["t"] = t
-    return packet, int(t[-1])
+    raised = np.maximum.accumulate(t)
+    if held is not None:
+        np.maximum(raised, held, out=raised)
+    if not (t < np.maximum(raised, _LOWEST_HELD) - RESTART_US).any():
+        return raised, np.empty(0, np.int64)
+    from dvs_snn.events.stream_kernel import hold_times_with_restarts
+
+    raised[:] = t
+    return raised, hold_times_with_restarts(raised, int(t[0]) if held is None else held, RESTART_US)

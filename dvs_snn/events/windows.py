@@ -10,15 +10,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.events.array import Events, empty_events
-from dvs_snn.events.stream import RESTART_US, EventStream
+from dvs_snn.events.stream import EventStream, hold_times
 
 
 @dataclass(frozen=True)
 class Window:
-    """The events of `[start_us, end_us)`; `first` marks the first window of a sequence: state must be reset before it."""
+    """The events of `[start_us, end_us)`; `first` marks the first of a sequence: state must be reset before it."""
 
     events: Events
     start_us: int
@@ -27,13 +28,13 @@ class Window:
 
 
 class WindowBuffer:
-    """Collects packets and gives out the windows that are complete.
+    """Collects packets and gives out the windows that are complete; where packets are cut changes nothing.
 
-    A window is complete when an event at or after its end has come, or when `tick` says that time has passed it. A step
-    back in time by more than `RESTART_US` is a restarted sensor: the open window is closed as it is and the next one
-    has `first` set. Smaller steps back count in `late_events`; such events go into the open window.
-
-    A gap of more than `max_gap_us` between two events also starts a new sequence, instead of a long run of empty windows.
+    A window is complete when an event at or after its end has come, or when `tick` says that time has passed it. An
+    event below the latest time goes into the open window; `late_events` counts those whose own window was closed before
+    they came. A step back by more than `stream.RESTART_US` is a restarted sensor: the open window is closed as it is and the
+    next one has `first` set. So it is with a gap of more than `max_gap_us` between two events, instead of a long run of
+    empty windows.
     """
 
     def __init__(self, size_us: int, max_gap_us: int = 10_000_000) -> None:
@@ -44,7 +45,7 @@ class WindowBuffer:
         self.late_events = 0
         self._parts: list[Events] = []
         self._start_us: int | None = None  # start of the open window
-        self._last_us = 0  # time of the newest event; restarts and gaps are measured from it, so packets do not matter
+        self._last_us: int | None = None  # latest time of this sequence
         self._first = True
 
     def push(self, packet: Events) -> list[Window]:
@@ -52,13 +53,20 @@ class WindowBuffer:
         if not len(packet):
             return []
         done: list[Window] = []
-        t = packet["t"]
-        if len(t) > 1 and (t[1:] < t[:-1]).any():
-            restarts = np.flatnonzero(t[:-1] - t[1:] > RESTART_US) + 1
-            for piece in np.split(packet, restarts):
-                self._push_piece(piece, done)
-        else:
-            self._push_piece(packet, done)
+        t, last = packet["t"], self._last_us
+        disorder = bool((last is not None and t[0] < last) or (t[1:] < t[:-1]).any())
+        t, cuts = hold_times(t, last) if disorder else (t, np.empty(0, np.int64))
+        if len(cuts) or t[-1] - (t[0] if last is None else last) > self.max_gap_us:
+            cuts = np.union1d(
+                cuts, np.flatnonzero(np.diff(t, prepend=t[0] if last is None else last) > self.max_gap_us)
+            )
+        begin = 0
+        for end in [*cuts.tolist(), len(packet)]:  # one turn per restart or gap, not per event
+            if end > begin:
+                self._push_sequence(packet[begin:end], t[begin:end], disorder, done)
+            if end < len(packet):
+                done.extend(self.flush())
+            begin = end
         return done
 
     def tick(self, now_us: int) -> list[Window]:
@@ -69,7 +77,7 @@ class WindowBuffer:
         return done
 
     def flush(self) -> list[Window]:
-        """Close the open window at the end of a recording, so that its last events are used; the next one is `first`."""
+        """Close the open window at the end of a recording, so that its last events are used; the next is `first`."""
         done: list[Window] = []
         if self._start_us is not None and self._parts:
             self._close(done)
@@ -78,46 +86,31 @@ class WindowBuffer:
 
     def reset(self) -> None:
         """Forget everything that is not closed."""
-        self._parts, self._start_us, self._first = [], None, True
+        self._parts, self._start_us, self._last_us, self._first = [], None, None, True
 
-    def _push_piece(self, piece: Events, done: list[Window]) -> None:
-        t = piece["t"]
-        begin = int(t[0])
-        if self._start_us is not None and (
-            self._last_us - begin > RESTART_US or begin - self._last_us > self.max_gap_us
-        ):
-            done.extend(self.flush())
+    def _push_sequence(self, events: Events, t: NDArray[np.int64], disorder: bool, done: list[Window]) -> None:
+        """Sort events into windows by their held times `t`, which do not decrease and have neither restart nor gap."""
         if self._start_us is None:
-            self._start_us = begin // self.size_us * self.size_us
-        if len(t) > 1 and (t[1:] < t[:-1]).any():
-            t = np.maximum.accumulate(t)
-        late = int(np.searchsorted(t, self._start_us))
-        self.late_events += late
-        last = int(t[-1])
-        self._last_us = max(last, self._last_us) if late == len(t) else last
-        if last - self._start_us > self.max_gap_us:
-            wide = np.flatnonzero(np.diff(t) > self.max_gap_us)
-            if len(wide):  # one Python turn per gap, not per event
-                cut = int(wide[0]) + 1
-                self._push_piece(piece[:cut], done)
-                self._push_piece(piece[cut:], done)
-                return
-        final = max(last // self.size_us * self.size_us, self._start_us)
+            self._start_us = int(t[0]) // self.size_us * self.size_us
+        if disorder or t[0] < self._start_us:  # else no event can have come after its window was closed
+            starts = np.maximum(t // self.size_us * self.size_us, self._start_us)
+            self.late_events += int(np.count_nonzero(events["t"] < starts))
+        self._last_us = int(t[-1])
+        final = max(self._last_us // self.size_us * self.size_us, self._start_us)
         borders = np.arange(self._start_us + self.size_us, final + self.size_us, self.size_us)
-        begin_index = 0
-        for end_index in np.searchsorted(t, borders):
-            if end_index > begin_index:
-                self._parts.append(piece[begin_index:end_index])
+        begin = 0
+        for end in np.searchsorted(t, borders).tolist():
+            if end > begin:
+                self._parts.append(events[begin:end])
             self._close(done)
-            begin_index = end_index
-        if begin_index < len(piece):
-            self._parts.append(piece[begin_index:])
+            begin = end
+        if begin < len(events):
+            self._parts.append(events[begin:])
 
     def _close_until(self, border_us: int, done: list[Window]) -> None:
         assert self._start_us is not None
         if border_us - self._start_us > self.max_gap_us:  # a jump of the host's clock, not a still scene
             done.extend(self.flush())
-            self._start_us = border_us
             return
         while self._start_us < border_us:
             self._close(done)
