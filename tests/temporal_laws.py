@@ -87,4 +87,5 @@ def check_temporal_laws(module: Temporal, xs: Tensor, tolerance: float = 0.0) ->
 def _rebuild(state: Any, tensors: Any) -> Any:
     if isinstance(state, Tensor):
         return next(tensors)
-    return tuple(_rebuild(part, tensors) for part in state)
+    parts = [_rebuild(part, tensors) for part in state]
+    return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
