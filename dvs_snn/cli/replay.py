@@ -8,9 +8,9 @@ import sys
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     stream = open_recording(args.file, sensor)
     with ExitStack() as stack:
         stack.callback(pipeline.close)
+        stack.enter_context(one_thread())
         replay = Replay(stream, pipeline, args.realtime)
         if args.video:
             from dvs_snn.viz import OverlayVideo, Pairing
@@ -223,7 +224,7 @@ class Lines:
 
     def __init__(self, path: str | None) -> None:
         self._path = path
-        self._file: IO[str] | None = None if path else sys.stdout
+        self._file: Any = None if path else sys.stdout
 
     def __enter__(self) -> Lines:
         return self
@@ -232,18 +233,16 @@ class Lines:
         if self._path and self._file is not None:
             self._file.close()
 
-    def open(self) -> IO[str]:
-        """The file, made empty at the first call."""
-        if self._file is None:
-            assert self._path is not None
+    def open(self) -> None:
+        """Make the file, empty, if it is not there yet."""
+        if self._file is None and self._path is not None:
             self._file = open(self._path, "w", encoding="utf-8")  # noqa: SIM115 - closed by __exit__
-        return self._file
 
     def write(self, line: str) -> None:
         """A line that is with the system when this returns."""
-        file = self._file or self.open()
-        file.write(line + "\n")
-        file.flush()
+        self.open()
+        self._file.write(line + "\n")
+        self._file.flush()
 
 
 class Progress:
@@ -271,6 +270,19 @@ class Progress:
 
     def close(self) -> None:
         self._bar.close()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch on one thread: a step at batch 1 is too small to share, and waiting for a second thread costs more."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _refuse_overwriting(recording: str, out: str | None, video: str | None) -> None:
