@@ -5,8 +5,8 @@ fires when the difference passes its ON or OFF threshold (Gallego et al. 2020, e
 that ideal follows the description of v2e (Hu et al. 2021): thresholds differ from pixel to pixel, bandwidth falls with
 intensity, a pixel is blind for a refractory period after each event, its memory leaks towards ON events, and it fires
 without cause (shot noise, hot pixels). Four more effects were measured in recordings of a DVS128: an event read out
-twice, an opposite event within a millisecond of a true one, stray events in the row of an event, and rows that fire
-as a streak.
+twice, an opposite event within a millisecond of a true one, stray events around places of activity (scattered light),
+and rows that fire as a streak.
 """
 
 from __future__ import annotations
@@ -28,10 +28,16 @@ class DvsConfig:
     """What one sensor is like; the default is an ideal pixel array without noise.
 
     Thresholds are steps of natural log intensity. `mismatch` is the standard deviation of a pixel's thresholds relative
-    to their mean, and `column_mismatch` raises both in odd columns and lowers them in even ones. `bandwidth_hz` is the cut-off of the low pass at intensity 1 (0: no low pass); at intensity I it is
+    to their mean; `column_mismatch` raises both in odd columns and lowers them in even ones (pixels are laid out in
+    mirrored pairs). `bandwidth_hz` is the cut-off of the low pass at intensity 1 (0: no low pass); at intensity I it is
     `bandwidth_hz * (0.1 + 0.9 I)` when `bandwidth_follows_light`. `leak_hz` and `shot_noise_hz` are events per second
-    and pixel without any motion. `dark` is added to the intensity before the log: it stands for the dark current and
-    keeps black finite. Probabilities of the read-out effects are per event.
+    and pixel without any motion, `hot_pixel_hz` is the mean rate of a hot pixel. `dark` is added to the intensity
+    before the log: it stands for the dark current and keeps black finite.
+
+    Read-out effects: with `repeat_probability` an event is read out twice; with `rebound_on` (`rebound_off`) an ON
+    (OFF) event is followed by one of the other polarity after about `rebound_us`, without a change of light; with
+    `stray_probability` another pixel fires at once, `stray_px` away on average; `row_streak_hz` streaks per second run
+    along a row.
     """
 
     threshold_on: float = 0.25
@@ -51,7 +57,8 @@ class DvsConfig:
     rebound_on: float = 0.0
     rebound_off: float = 0.0
     rebound_us: float = 500.0
-    row_stray: float = 0.0
+    stray_probability: float = 0.0
+    stray_px: float = 15.0
     row_streak_hz: float = 0.0
 
     def __post_init__(self) -> None:
@@ -60,7 +67,7 @@ class DvsConfig:
         for name in ("mismatch", "bandwidth_hz", "refractory_us", "leak_hz", "shot_noise_hz", "hot_pixels"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} {getattr(self, name)}: must not be negative")
-        for name in ("repeat_probability", "rebound_on", "rebound_off", "row_stray", "shot_on_share"):
+        for name in ("repeat_probability", "rebound_on", "rebound_off", "stray_probability", "shot_on_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} {getattr(self, name)}: a probability lies in 0..1")
         if self.dark <= 0:
@@ -71,7 +78,7 @@ class DvsModel:
     """Turns frames of linear intensity into events, with times between the frames.
 
     Between two frames the log intensity of a pixel is taken as a straight line, so a frame rate that follows the motion
-    (a pixel per frame) is enough; crossing times are exact for that line. The same seed and frames give the same events.
+    (a pixel per frame) is enough; crossing times are exact for that line. Same seed and frames, same events.
     """
 
     def __init__(self, sensor: Sensor, config: DvsConfig | None = None, seed: int = 0) -> None:
@@ -116,8 +123,9 @@ class DvsModel:
                 config.rebound_on,
                 config.rebound_off,
                 config.rebound_us,
-                config.row_stray,
+                config.stray_probability,
                 config.row_streak_hz,
+                config.stray_px,
             ]
         )
 

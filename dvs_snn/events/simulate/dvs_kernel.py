@@ -47,7 +47,7 @@ def advance(  # type: ignore[no-untyped-def]
     bandwidth_hz, follows, refractory = parameters[0], parameters[1] > 0, parameters[2]
     leak_hz, dark, repeat = parameters[3], parameters[6], parameters[7]
     rebound_p_on, rebound_p_off, rebound_us = parameters[8], parameters[9], parameters[10]
-    row_stray = parameters[11]
+    stray, stray_px = parameters[11], parameters[13]
     height, width = frame.shape
     dt = t1 - t0
     start = math.floor(t0)
@@ -89,7 +89,7 @@ def advance(  # type: ignore[no-untyped-def]
             if pending <= t1:
                 if len(keys) < count + 1:
                     keys = _grown(keys)
-                time = min(max(int(pending), int(math.ceil(t0))), int(t1))
+                time = min(max(int(pending), math.ceil(t0)), int(t1))
                 keys[count] = ((time - start) << KEY_PIXEL_BITS) | (((y * width + x) << 1) | int(rebound_on[y, x]))
                 count += 1
                 rebound_at[y, x] = np.inf
@@ -113,10 +113,14 @@ def advance(  # type: ignore[no-untyped-def]
                 if repeat > 0 and _uniform(random) < repeat:
                     keys[count] = keys[count - 1]
                     count += 1
-                if row_stray > 0 and _uniform(random) < row_stray:
-                    stray = y * width + int(_uniform(random) * width)
-                    keys[count] = (time << KEY_PIXEL_BITS) | ((stray << 1) | int(_uniform(random) < 0.5))
-                    count += 1
+                if stray > 0 and _uniform(random) < stray:
+                    angle = 2 * math.pi * _uniform(random)
+                    far = -stray_px * math.log(1.0 - _uniform(random))
+                    sx, sy = int(x + 1.2 * far * math.cos(angle)), int(y + far * math.sin(angle))
+                    if 0 <= sx < width and 0 <= sy < height:
+                        pixel = ((sy * width + sx) << 1) | int(_uniform(random) < 0.46)
+                        keys[count] = (time << KEY_PIXEL_BITS) | pixel
+                        count += 1
                 probability = rebound_p_on if on else rebound_p_off
                 if probability > 0 and _uniform(random) < probability:
                     rebound_at[y, x] = tc + rebound_us * (0.55 + 1.1 * _uniform(random) ** 2)
@@ -156,7 +160,8 @@ def _poisson(random, mean):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def stray_events(  # type: ignore[no-untyped-def]
-    keys, count, random, t0, t1, frame, difference, updated, blind_until, wake, theta_on, hot, hot_hz, hot_on, parameters,
+    keys, count, random, t0, t1, frame, difference, updated, blind_until, wake, theta_on,
+    hot, hot_hz, hot_on, parameters,
 ):  # fmt: skip
     """Shot noise, hot pixels and streaks of a row between two frames; adds keys behind those already there.
 

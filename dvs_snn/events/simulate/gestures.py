@@ -20,7 +20,7 @@ from dvs_snn.events.simulate.motions import circling, clapping, drumming, rollin
 from dvs_snn.events.simulate.others import other
 from dvs_snn.events.simulate.person import Person, View, random_person, random_view
 from dvs_snn.events.simulate.render import blend, depth_order, draw_parts, draw_slow
-from dvs_snn.events.simulate.scene import Scene, build_scene, frame_times
+from dvs_snn.events.simulate.scene import build_scene, frame_times
 from dvs_snn.events.stream import Sensor
 
 GESTURES: tuple[str, ...] = (
@@ -78,41 +78,43 @@ def perform(label: int, clock: Clock) -> Motion:
 def random_dvs(rng: Generator) -> DvsConfig:
     """A sensor like a DVS128 of unknown biases and light; ranges cover what was measured in real recordings."""
     threshold = float(np.exp(rng.uniform(np.log(0.14), np.log(0.42))))
-    lean = float(np.exp(rng.normal(0, 0.12)))
+    lean = float(np.exp(rng.normal(0, 0.1)))
+
+    def sometimes(share: float, low: float, high: float) -> float:
+        return float(rng.uniform(low, high)) if rng.random() < share else 0.0
+
     return DvsConfig(
         threshold_on=threshold * lean,
         threshold_off=threshold / lean,
-        mismatch=float(rng.uniform(0.03, 0.15)),
-        column_mismatch=float(rng.uniform(0.0, 0.1)),
-        bandwidth_hz=float(np.exp(rng.uniform(np.log(80), np.log(1500)))),
+        mismatch=float(rng.uniform(0.04, 0.28)),
+        column_mismatch=sometimes(0.7, 0.0, 0.12),
+        bandwidth_hz=float(np.exp(rng.uniform(np.log(120), np.log(3000)))),
         bandwidth_follows_light=bool(rng.random() < 0.7),
         refractory_us=float(np.exp(rng.uniform(np.log(100), np.log(1500)))),
-        leak_hz=float(rng.uniform(0.0, 0.2)),
-        shot_noise_hz=float(np.exp(rng.uniform(np.log(0.03), np.log(1.2)))),
+        leak_hz=sometimes(0.6, 0.0, 0.12),
+        shot_noise_hz=float(np.exp(rng.uniform(np.log(0.02), np.log(0.6)))),
         shot_on_share=float(rng.uniform(0.3, 0.7)),
         hot_pixels=int(rng.integers(0, 8)),
         hot_pixel_hz=float(rng.uniform(5, 60)),
         dark=float(np.exp(rng.uniform(np.log(0.003), np.log(0.04)))),
-        repeat_probability=float(rng.choice([0.0, rng.uniform(0.05, 0.3)], p=[0.3, 0.7])),
-        rebound_on=float(rng.choice([0.0, rng.uniform(0.05, 0.5)], p=[0.3, 0.7])),
-        rebound_off=float(rng.choice([0.0, rng.uniform(0.0, 0.2)], p=[0.3, 0.7])),
+        repeat_probability=sometimes(0.8, 0.05, 0.25),
+        rebound_on=sometimes(0.8, 0.05, 0.65),
+        rebound_off=sometimes(0.7, 0.0, 0.3),
         rebound_us=float(rng.uniform(300, 900)),
-        row_stray=float(rng.choice([0.0, rng.uniform(0.0, 0.15)], p=[0.3, 0.7])),
-        row_streak_hz=float(rng.choice([0.0, rng.uniform(0.5, 8)], p=[0.5, 0.5])),
+        stray_probability=sometimes(0.8, 0.01, 0.14),
+        stray_px=float(rng.uniform(8, 26)),
+        row_streak_hz=sometimes(0.5, 0.5, 8),
     )
 
 
 def _blended(motions: Sequence[Motion], weights: Sequence[NDArray[np.float64]]) -> Motion:
     """Motions one after another: every signal is the weighted mean, so the change from one to the next is smooth."""
-    values = {}
+    values: dict[str, NDArray[np.float64]] = {}
     for name in Motion.__dataclass_fields__:
-        total = 0.0
+        total: NDArray[np.float64] = np.zeros(())
         for motion, weight in zip(motions, weights, strict=True):
             value = getattr(motion, name)
-            shaped = (
-                weight[:, None] if value.ndim - (value.shape[0] == 2 and value.shape[0] != len(weight)) == 2 else weight
-            )
-            total = total + value * shaped
+            total = total + value * (weight if value.shape[-1] == len(weight) else weight[:, None])
         values[name] = total
     return Motion(**values)
 
@@ -122,7 +124,7 @@ def _film(person: Person, view: View, motion: Motion, sensor: Sensor, model: Dvs
     scene = build_scene(person, view, motion, sensor, rng)
     step_us = STEP_S * 1e6
     unit = min(sensor.width, sensor.height) / 128
-    shake = rng.choice([0.0, rng.uniform(0.02, 0.4)], p=[0.75, 0.25]) * unit
+    shake = rng.choice([0.0, rng.uniform(0.02, 0.35)], p=[0.85, 0.15]) * unit
     n = len(scene.parts)
     shaking = np.stack([_shake(rng, n, shake), _shake(rng, n, shake)], -1)
     frames = frame_times(_speed(scene.parts[:, :, [0, 1, 3, 4]]), step_us, 0.8, step_us, 5 * step_us)
@@ -194,10 +196,11 @@ def simulate_gesture_sequence(
         raise ConfigError(f"{len(labels)} gestures of {seconds_each} s: give at least one label and 10 ms")
     rng = np.random.default_rng([seed, 0x6E57])
     person, view, config = random_person(rng), random_view(rng, sensor), random_dvs(rng)
-    each_us = int(round(seconds_each * 1e6))
+    each_us = round(seconds_each * 1e6)
     n = int(np.ceil(each_us * len(labels) * 1e-6 / STEP_S)) + 1
-    t = np.arange(n) * STEP_S
-    motions, weights = [], []
+    t = np.arange(n, dtype=np.float64) * STEP_S
+    motions: list[Motion] = []
+    weights: list[NDArray[np.float64]] = []
     half = min(TRANSITION_S, seconds_each) / 2
     for index, label in enumerate(labels):
         motions.append(perform(int(label), Clock(t, rng, person)))
@@ -215,7 +218,7 @@ def simulate_gesture_sequence(
 
 
 def simulate_gesture(label: int, seconds: float, seed: int, sensor: Sensor = Sensor(128, 128)) -> Events:  # noqa: B008
-    """One recording of gesture `label`: events with t from 0, sorted; person, motion, scene and sensor drawn from `seed`.
+    """One recording of gesture `label`: events with t from 0, sorted; person, motion and sensor come from `seed`.
 
     Raises `ConfigError` for an unknown label or a length that is not positive.
     """

@@ -94,7 +94,7 @@ class Clock:
 
 
 def standing(clock: Clock) -> Motion:
-    """A person who stands: arms hang (or rest on a hip, the belly, behind the back), the body sways, the head moves a little."""
+    """A person who stands: arms hang (or rest on hip, belly, back), the body sways, the head moves a little."""
     n = len(clock.t)
     wrist, hint = np.empty((2, n, 3)), np.empty((2, n, 3))
     for side in (RIGHT, LEFT):
@@ -138,7 +138,7 @@ def resting_arm(clock: Clock) -> tuple[Array, Array]:
 
 
 def direction(abduction: Array | float, azimuth: Array | float) -> Array:
-    """Unit vector (out, down, forward): 0 abduction hangs, pi/2 is level, pi is up; azimuth turns level from out to forward."""
+    """Unit vector (out, down, forward); abduction 0 hangs, pi/2 is level, pi is up; azimuth pi/2 points forward."""
     abduction, azimuth = np.broadcast_arrays(np.asarray(abduction, float), np.asarray(azimuth, float))
     return np.stack(
         [np.sin(abduction) * np.cos(azimuth), np.cos(abduction), np.sin(abduction) * np.sin(azimuth)], axis=-1
@@ -146,7 +146,7 @@ def direction(abduction: Array | float, azimuth: Array | float) -> Array:
 
 
 def follow_through(clock: Clock, motion: Motion) -> Motion:
-    """What moving arms do to the rest: shoulders rise with the arms, torso and head are pulled along, the other arm swings."""
+    """What moving arms do to the rest: shoulders rise, torso and head are pulled along, the other arm swings."""
     reach = clock.reach
     pull = clock.log_uniform(0.004, 0.06)
     nod = clock.log_uniform(0.002, 0.03)

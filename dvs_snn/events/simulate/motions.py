@@ -23,7 +23,7 @@ def clapping(clock: Clock, motion: Motion) -> None:
     apart = (0.5 - 0.5 * np.cos(phase + u(0, 0.35) * np.sin(phase))) ** dwell
     travel = np.clip(clock.log_uniform(0.2, 0.75) * (2.4 / hertz) ** 0.5, 0.14, 0.8)  # metres, both hands together
     share = float(np.clip(clock.rng.normal(0.5, 0.2), 0.08, 0.92))
-    meet = clock.path(u(-0.09, 0.09), u(0.12, 0.68) * reach, u(0.4, 0.85) * reach) + clock.jitter(0.006)
+    meet = clock.path(u(-0.09, 0.09), u(0.05, 0.55) * reach, u(0.35, 0.78) * reach) + clock.jitter(0.006)
     tilt = clock.rng.normal(0, 0.35)  # the line of the clap is not level
     common = u(-0.25, 0.6)
     for side, sign in ((RIGHT, -1.0), (LEFT, 1.0)):
@@ -78,8 +78,9 @@ def waving(clock: Clock, motion: Motion, side: int) -> None:
 def circling(clock: Clock, motion: Motion, side: int, outward_from_top: bool) -> None:
     """One arm turns about its shoulder on a cone (or, bent, the hand on a circle before the body).
 
-    `outward_from_top`: from its highest point the hand moves away from the body's middle. The cone's axis points at least
-    25 degrees forward and the hand's circle spans at least a fifth of the arm both ways, so that the image shows a turn.
+    `outward_from_top`: from its highest point the hand moves away from the body's middle. The cone's axis points at
+    least 25 degrees forward and the hand's circle spans at least a fifth of the arm both ways, so that the image shows
+    a turn.
     """
     u, reach, person = clock.uniform, clock.reach, clock.person
     hertz = clock.log_uniform(0.55, 2.3)
@@ -127,12 +128,12 @@ def rolling(clock: Clock, motion: Motion) -> None:
     phase = clock.phase(hertz) * clock.rng.choice([-1.0, 1.0])
     size = np.clip(clock.log_uniform(0.11, 0.34) * min(1.0, (2.0 / hertz) ** 0.5), 0.09, 0.36) * reach
     deep = size * u(0.5, 1.3)
-    centre = clock.path(u(-0.04, 0.04), u(0.2, 0.78) * reach, u(0.42, 0.75) * reach) + clock.jitter(0.008)
+    centre = clock.path(u(-0.04, 0.04), u(0.08, 0.6) * reach, u(0.28, 0.56) * reach) + clock.jitter(0.008)
     offset = np.pi + clock.rng.normal(0, 0.25)
     level = clock.rng.normal(0, 0.12)
     for side, sign in ((RIGHT, -1.0), (LEFT, 1.0)):
         angle = phase + (offset if side == LEFT else 0.0)
-        beyond = u(-0.09, 0.06)  # how far the wrist stays on its own side of the middle
+        beyond = u(-0.14, 0.03)  # how far the wrist stays on its own side of the middle
         strength = clock.amplitude(1.0, 0.08)
         motion.wrist[side] = centre * np.array([sign, 1.0, 1.0]) + np.stack(
             [
@@ -142,19 +143,19 @@ def rolling(clock: Clock, motion: Motion) -> None:
             ],
             axis=-1,
         )
-        motion.elbow_hint[side] = clock.path(u(0.35, 1.0), u(0.35, 0.7) + u(-0.08, 0.08) * np.cos(angle), u(0.0, 0.4))
+        motion.elbow_hint[side] = clock.path(u(0.6, 1.2), u(0.25, 0.6) + u(-0.08, 0.08) * np.cos(angle), u(-0.1, 0.3))
         motion.hand[side] = clock.path(u(-0.9, -0.1), u(-0.2, 0.2), u(-0.1, 0.3))
         motion.palm_roll[side] = u(-np.pi, np.pi)
         motion.fingers[side] = u(0.0, 0.7)
 
 
 def drumming(clock: Clock, motion: Motion) -> None:
-    """Both forearms beat down and lift, mostly in turn, hands apart before belly or chest; now and then off to one side."""
+    """Both forearms beat down and lift, mostly in turn, hands apart before belly or chest, wandering sideways."""
     u, reach, person = clock.uniform, clock.reach, clock.person
     hertz = clock.log_uniform(1.4, 5.0)
     style = clock.rng.choice(["turns", "together", "free"], p=[0.72, 0.14, 0.14])
     shared = clock.phase(hertz, 0.1)
-    height, ahead = u(0.42, 0.82) * reach, u(0.45, 0.78) * reach
+    height, ahead = u(0.3, 0.7) * reach, u(0.4, 0.75) * reach
     stroke = np.clip(clock.log_uniform(0.14, 0.6) * min(1.0, (2.4 / hertz) ** 0.6), 0.12, 0.6) * reach
     for side in (RIGHT, LEFT):
         phase = shared if side == RIGHT else shared + (np.pi + clock.rng.normal(0, 0.3) if style == "turns" else 0.0)
@@ -184,7 +185,7 @@ def strumming(clock: Clock, motion: Motion) -> None:
     swing = np.sin(phase + u(-0.3, 0.3) * np.sin(phase + u(0, 6)))
     size = np.clip(clock.log_uniform(0.06, 0.3) * min(1.0, (2.8 / hertz) ** 0.5), 0.06, 0.3) * reach
     slant = clock.rng.normal(0.15, 0.4)  # of the stroke, from vertical
-    middle = np.array([u(-0.16, 0.14) - person.shoulder * 0.75, u(0.5, 0.92) * reach, u(0.22, 0.5) * reach])
+    middle = np.array([u(-0.16, 0.14) - person.shoulder * 0.75, u(0.4, 0.8) * reach, u(0.22, 0.5) * reach])
     stroke = (size * swing * clock.amplitude(1.0, 0.2))[:, None] * np.array(
         [np.sin(slant), np.cos(slant), u(-0.3, 0.3)]
     )
@@ -194,7 +195,7 @@ def strumming(clock: Clock, motion: Motion) -> None:
     motion.fingers[strum] = u(0.0, 0.8)
 
     neck = np.array([u(0.2, 0.75), u(-0.1, 0.62), u(0.2, 0.6)])
-    neck *= reach * min(1.0, 0.96 / np.linalg.norm(neck))
+    neck *= reach * min(1.0, 0.96 / float(np.linalg.norm(neck)))
     slide = clock.wander(u(0.0, 0.05), u(0.25, 0.8))[:, None] * np.array([0.85, -0.35, 0.2])
     motion.wrist[hold] = neck + slide + clock.jitter(clock.log_uniform(0.002, 0.014))
     motion.elbow_hint[hold] = clock.constant(u(0.2, 0.8), u(0.6, 1.2), u(-0.3, 0.1))

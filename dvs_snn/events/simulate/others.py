@@ -44,7 +44,7 @@ def _punching(clock: Clock, motion: Motion) -> None:
 
 
 def _to_and_fro(clock: Clock, motion: Motion) -> None:
-    """One hand (or both) travels between two poses and waits at each: salute, pointing, reaching, a hand to the head."""
+    """One hand (or both) travels between two poses and waits at each: salute, pointing, reaching."""
     u, reach = clock.uniform, clock.reach
     poses = {
         "head": (u(-0.15, 0.1) - 0.1, u(-0.55, -0.3), u(0.15, 0.35)),

@@ -208,7 +208,7 @@ def _background(rng: Generator, sensor: Sensor, margin: int) -> Texture:
 
 
 def random_view(rng: Generator, sensor: Sensor) -> View:
-    """A camera about one metre away that sees the upper body; scaled with the sensor so that the person fills it alike."""
+    """A camera one to two metres away that sees the upper body; the person fills any sensor alike."""
     unit = min(sensor.width, sensor.height) / 128
     distance = rng.uniform(0.95, 2.0)
     scale = float(np.clip(rng.normal(107, 13), 78, 142)) * unit  # px per metre at the body
@@ -220,10 +220,10 @@ def random_view(rng: Generator, sensor: Sensor) -> View:
         focal_px=scale * distance,
         distance_m=distance,
         centre_px=(
-            sensor.width / 2 + rng.normal(4, 9) * unit,
-            sensor.height * 0.51 + float(np.clip(rng.normal(0, 10), -24, 20)) * unit,
+            sensor.width / 2 + float(np.clip(rng.normal(3, 10), -22, 26)) * unit,
+            sensor.height * 0.51 + float(np.clip(rng.normal(-1, 8), -22, 14)) * unit,
         ),
-        tilt_rad=float(rng.normal(0, 0.1)),
+        tilt_rad=float(np.clip(rng.normal(0, 0.08), -0.2, 0.2)),
         roll_rad=float(rng.normal(0, 0.03)),
         soft_px=float(rng.uniform(1.1, 2.2)),
         light=np.array([*direction, rng.uniform(0.3, 0.75), brightness]),

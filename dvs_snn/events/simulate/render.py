@@ -1,8 +1,8 @@
 """Compiled drawing of a person: a slow layer (background, torso, head) and, per frame, the moving limbs over it.
 
-Everything is drawn with linear intensity and anti-aliased edges: coverage falls from 1 to 0 over `soft` pixels of signed
-distance, because a DVS reacts to the log of intensity and a hard edge that jumps by a pixel would fire in bursts.
-The slow layer is drawn at key times only; frames between two key times blend it linearly.
+Everything is drawn with linear intensity and anti-aliased edges: coverage falls from 1 to 0 over `soft` pixels of
+signed distance, because a DVS reacts to the log of intensity and a hard edge that jumps by a pixel would fire in
+bursts. The slow layer is drawn at key times only; frames between two key times blend it linearly.
 """
 
 from __future__ import annotations
@@ -149,8 +149,8 @@ def blend(out, cover, first, second, cover_first, cover_second, w):  # type: ign
 def draw_parts(out, cover, parts, order, kinds, textures, soft, light, shadow):  # type: ignore[no-untyped-def]
     """Rounded cones, far to near, over the slow layer; `parts[n]` has the fields of `PART_FIELDS`.
 
-    `textures[kinds[n]]` is looked up from u0 to u1 along the part and across it; `shadow` = (strength, reach in px, x and
-    y offset in px) darkens what lies under the part beside it.
+    `textures[kinds[n]]` is looked up from u0 to u1 along the part and across it; `shadow` = (strength, reach in px, x
+    and y offset in px) darkens what lies under the part beside it.
     """
     height, width = out.shape
     for index in range(len(order)):

@@ -54,7 +54,7 @@ class Scene:
 
 
 def _project(points: Array, view: View, sensor: Sensor) -> tuple[Array, Array]:
-    """Body coordinates to pixels [..., 2] and pixels per metre [...]; the camera tilts and rolls about the body's origin."""
+    """Body coordinates to pixels [..., 2] and pixels per metre [...]; the camera turns about the body's origin."""
     x, y, z = points[..., 0], points[..., 1], points[..., 2]
     cos, sin = np.cos(view.tilt_rad), np.sin(view.tilt_rad)
     y, z = y * cos - z * sin, y * sin + z * cos
@@ -135,7 +135,11 @@ def build_scene(person: Person, view: View, motion: Motion, sensor: Sensor, rng:
     widths = _torso_widths(person, rng) * scale
     grow = neck_scale / scale
     rows_per_torso = (TORSO_ROWS - 1) / 1.6
-    lift = 0.6 * motion.shrug * scale / (length / rows_per_torso)
+    # Cloth is pulled by the arms: its folds shift with the hand's height and reach, differently from person to person.
+    pull = (
+        rng.uniform(0, 0.06, (2, 1)) * motion.wrist[:, :, 1] + rng.uniform(-0.05, 0.05, (2, 1)) * motion.wrist[:, :, 0]
+    )
+    lift = (rng.uniform(0.3, 1.2) * motion.shrug - pull) * scale / (length / rows_per_torso)
     torso = np.stack(
         [
             neck_at[:, 0],
@@ -220,8 +224,8 @@ def _hand(
         start = tip + across * aside * 0.62 * person.hand_radius - heading * 0.15 * palm
         end = start + _unit(heading + across * aside * 0.3 * open_share) * finger * (1 - 0.12 * abs(aside))
         _put(
-            parts, first + 2 + k, view, sensor, start, end, person.finger_radius * 1.1, person.finger_radius * 0.85, 0.5, 1.0,
-            0.032,
+            parts, first + 2 + k, view, sensor, start, end,
+            person.finger_radius * 1.1, person.finger_radius * 0.85, 0.5, 1.0, 0.032,
         )  # fmt: skip
     kinds[first : first + 2 + FINGERS] = HAND
 
