@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import faery
@@ -68,7 +69,7 @@ def measure(count: int, folder: Path) -> dict[str, dict[str, float]]:
     for suffix, rival in _FAERY.items():
         other = folder / f"decode{suffix}"
         write_recording(other, stream_of(events, SENSOR))
-        ours, theirs = _best_seconds([lambda other=other: drain(other), lambda r=rival, other=other: r(str(other))])
+        ours, theirs = _best_seconds([partial(drain, other), partial(rival, str(other))])
         results[suffix[1:]] = {
             "million_per_s": count / ours * 1e-6,
             "faery_million_per_s": count / theirs * 1e-6,

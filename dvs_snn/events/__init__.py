@@ -4,7 +4,16 @@ numpy (with numba and scipy) only; imports nothing of the other rooms. Everythin
 packets whose borders mean nothing.
 """
 
-from dvs_snn.events.array import EVENT_DTYPE, Events, empty_events, make_events, pixel_index
+from dvs_snn.events.array import (
+    EVENT_DTYPE,
+    Events,
+    copy_events,
+    empty_events,
+    join_events,
+    make_events,
+    pick_events,
+    pixel_index,
+)
 from dvs_snn.events.stream import EventStream, Sensor, Tally, repair, stream_of
 from dvs_snn.events.windows import Window, WindowBuffer, windows
 
@@ -16,8 +25,11 @@ __all__ = [
     "Tally",
     "Window",
     "WindowBuffer",
+    "copy_events",
     "empty_events",
+    "join_events",
     "make_events",
+    "pick_events",
     "pixel_index",
     "repair",
     "stream_of",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvs_snn.errors import ConfigError
-from dvs_snn.events.array import EVENT_DTYPE, Events, empty_events
+from dvs_snn.events.array import EVENT_DTYPE, Events, copy_events, join_events, pick_events
 
 RESTART_US = 100_000
 """A larger step back is a restarted clock, not jitter: drivers reorder within a packet, never by 0.1 s."""
@@ -100,7 +100,7 @@ class EventStream:
     def to_array(self) -> Events:
         """All events in one array; only for a finite stream that fits in memory."""
         packets = [packet for packet in self.packets if len(packet)]
-        return np.concatenate(packets) if packets else empty_events()
+        return join_events(packets)
 
 
 def stream_of(events: Events, sensor: Sensor, packet_events: int = 1 << 16, source: str = "memory") -> EventStream:
@@ -154,7 +154,7 @@ def _repair_packet(
     previous = int(t[-1])
     if packet["x"].max() >= sensor.width or packet["y"].max() >= sensor.height:
         inside = (packet["x"] < sensor.width) & (packet["y"] < sensor.height)
-        packet = packet[inside]  # before times are held: what lies outside may be damaged in its time too
+        packet = pick_events(packet, inside)  # before times are held: what lies outside may be damaged in its time too
         tally.out_of_sensor += len(t) - len(packet)
         if not len(packet):
             return packet, held, previous
@@ -162,7 +162,7 @@ def _repair_packet(
     if disorder or (held is not None and t[0] < held):  # rising, but still below the time already passed on
         raised, restarts = hold_times(t, held)
         tally.restarts += len(restarts)
-        packet = packet.copy()
+        packet = copy_events(packet)
         packet["t"] = raised
         return packet, int(raised[-1]), previous
     return packet, int(t[-1]), previous

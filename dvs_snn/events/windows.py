@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvs_snn.errors import ConfigError
-from dvs_snn.events.array import Events, empty_events
+from dvs_snn.events.array import Events, join_events
 from dvs_snn.events.stream import EventStream, hold_times
 
 
@@ -32,7 +32,7 @@ class WindowBuffer:
 
     A window is complete when an event at or after its end has come, or when `tick` says that time has passed it. An
     event below the latest time goes into the open window; `late_events` counts those whose own window was closed before
-    they came. A step back by more than `stream.RESTART_US` is a restarted sensor: the open window is closed as it is and the
+    they came. A step back by more than `stream.RESTART_US` is a restarted sensor: the open window is closed and the
     next one has `first` set. So it is with a gap of more than `max_gap_us` between two events, instead of a long run of
     empty windows.
     """
@@ -117,8 +117,7 @@ class WindowBuffer:
 
     def _close(self, done: list[Window]) -> None:
         assert self._start_us is not None
-        parts = self._parts
-        events = empty_events() if not parts else parts[0] if len(parts) == 1 else np.concatenate(parts)
+        events = join_events(self._parts)
         end_us = self._start_us + self.size_us
         done.append(Window(events, self._start_us, end_us, self._first))
         self._parts, self._start_us, self._first = [], end_us, False

@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from dvs_snn.errors import RecordingError
-from dvs_snn.events.array import EVENT_DTYPE, Events
+from dvs_snn.events.array import EVENT_DTYPE, Events, pick_events
 from dvs_snn.events.formats.reading import PACKET_EVENTS, FilePackets, settle_sensor
 from dvs_snn.events.stream import EventStream, Sensor, Tally
 
@@ -127,7 +127,7 @@ def _decode(address: np.ndarray, t: np.ndarray, is_davis: bool, size: Sensor, ta
     )  # below zero wraps to 65535 and less, outside of every sensor of this format
     events["y"] = np.uint32(size.height - 1) - y
     events["p"] = p
-    return events if keep.all() else events[keep]
+    return events if keep.all() else pick_events(events, keep)
 
 
 def write_aedat2(path: Path, stream: EventStream) -> None:

@@ -17,7 +17,7 @@ from typing import BinaryIO
 import numpy as np
 
 from dvs_snn.errors import RecordingError
-from dvs_snn.events.array import EVENT_DTYPE, Events
+from dvs_snn.events.array import EVENT_DTYPE, Events, pick_events
 from dvs_snn.events.formats.reading import PACKET_EVENTS, FilePackets, settle_sensor, smallest_known_sensor
 from dvs_snn.events.stream import EventStream, Sensor, Tally
 
@@ -146,7 +146,7 @@ def _decode(parts: list[tuple[bytes, int]], tally: Tally) -> Events:
     valid = (data & 1) != 0
     if not valid.all():
         tally.note("events that the file marks as invalid were left out")
-        events = events[valid]
+        events = pick_events(events, valid)
     return events
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from dvs_snn.errors import RecordingError
-from dvs_snn.events.array import EVENT_DTYPE, Events
+from dvs_snn.events.array import EVENT_DTYPE, Events, pick_events
 from dvs_snn.events.formats.reading import PACKET_EVENTS, FilePackets, settle_sensor, smallest_known_sensor
 from dvs_snn.events.stream import EventStream, Sensor, Tally
 
@@ -42,7 +42,7 @@ def read_nmnist(path: Path, sensor: Sensor | None = None) -> EventStream:
                 events["t"] = ((wide[:, 0] & 0x7F) << 16 | wide[:, 1] << 8 | wide[:, 2]) + turns * _OVERFLOW_US
                 overflows = int(turns[-1]) if len(turns) else overflows
                 seen += len(events)
-                yield events[~mark] if mark.any() else events
+                yield pick_events(events, ~mark) if mark.any() else events
                 if left:
                     tally.note(f"truncated after {seen} events: {left} bytes left over")
 

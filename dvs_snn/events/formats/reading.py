@@ -153,7 +153,7 @@ def float_time_scale(t: NDArray[Any], tally: Tally) -> float:
 
 
 def events_of_columns(columns: Sequence[NDArray[Any]], scale: float = 1.0) -> Events:
-    """Events from columns t, x, y, p of any numeric type; coordinates that 16 bits cannot hold become 65535, outside any sensor.
+    """Events from columns t, x, y, p of any numeric type; coordinates beyond 16 bits become 65535, outside any sensor.
 
     Raises ValueError for fractions of pixels and times that are no numbers: to round them would be a silent guess.
     """
