@@ -1,8 +1,8 @@
 """Prophesee files: RAW (EVT2, EVT3) and DAT, read by packets and written.
 
 Both begin with lines of text, `% key value`, and hold little-endian words after them. Sensor time is absolute but
-wraps (evt3: 16.78 s, evt2: 4.8 h, DAT: 71 min); a recording that begins after a wrap is written with a line
-`% time_offset_us`, which our readers add and others skip.
+wraps (evt3: 16.78 s, evt2: 4.8 h, DAT: 71 min); a line `% t0` states microseconds to add, as faery writes it, and is
+how a recording that begins after a wrap keeps its time.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ _HEADER_LINES = 1000
 _DAT_WRAP_US = 1 << 32
 _DAT_EVENT_BYTES = 8
 _DAT_EVENT_TYPES = {0x00: "2d", 0x0C: "CD"}
-_DAT_OLD_ADDRESS_BITS = (9, 8)  # x, y before version 2
-_DAT_ADDRESS_BITS = (14, 14)
 _DAT_LOOK_BYTES = 64 << 20  # as much is read ahead to guess a sensor that nobody states
 
 _GENERATIONS = (  # what names of plugins and generations say of the sensor, first match
@@ -62,8 +60,8 @@ class Header:
 
     @property
     def offset_us(self) -> int:
-        """What `% time_offset_us` says, 0 where it is absent."""
-        text = self.values.get("time_offset_us", "0")
+        """What `% t0` says, 0 where it is absent."""
+        text = self.values.get("t0", "0")
         return int(text) if text.lstrip("-").isdigit() else 0
 
     @property
@@ -84,27 +82,34 @@ def read_raw(path: Path, sensor: Sensor | None = None) -> EventStream:
         raise RecordingError(path, f"encoding {header.encoding} is not supported; convert it to EVT3 with Metavision")
     if header.encoding not in ("evt2", "evt3"):
         raise RecordingError(path, f"unknown encoding {header.encoding!r} in its header; known are evt2 and evt3")
-    decoder_type = evt3.Evt3Decoder if header.encoding == "evt3" else evt2.Evt2Decoder
     bigendian = "endianness=big" in header.values.get("format", "").lower() or header.values.get("endianness") == "big"
-    _check_length(path, header.end, decoder_type.record_bytes)
+
+    def new_decoder() -> Decoder:
+        if header.encoding == "evt2":
+            return evt2.Evt2Decoder(bigendian, header.offset_us)
+        return evt3.Evt3Decoder(bigendian, header.offset_us, from_start=True)
+
+    _check_length(path, header.end, new_decoder().record_bytes)
 
     tally = Tally()
     guess, reason = _guess_raw(header)
     sensor, assumed = settle_sensor(path, header.sensor, sensor, tally, lambda: guess)
     if assumed:
         tally.note(f"{guess} is {reason}")
-    packets = FilePackets(
-        path, tally, lambda: _raw_packets(path, header.end, decoder_type(bigendian, header.offset_us), tally)
-    )
+    packets = FilePackets(path, tally, lambda: _raw_packets(path, header.end, new_decoder(), tally))
     return EventStream(sensor, packets, f"raw {header.encoding}", str(path), assumed, tally)
 
 
 def read_dat(path: Path, sensor: Sensor | None = None) -> EventStream:
-    """A DAT file (version 1 or 2, "CD" or "2d") as a stream that is not repaired yet.
+    """A DAT file (version 2, "CD" or "2d") as a stream that is not repaired yet.
 
-    Raises RecordingError for an empty or truncated file, one without such a header, and other kinds of events.
+    Raises RecordingError for an empty or truncated file, one without such a header, version 1, whose addresses are laid
+    out in more than one way, and other kinds of events.
     """
     header = read_header(path, "DAT")
+    version = header.values.get("version", "")
+    if version != "2":
+        raise RecordingError(path, f"DAT version {version or 'of no number'} is not supported, only version 2")
     with path.open("rb") as file:
         file.seek(header.end)
         kind = file.read(2)
@@ -116,12 +121,10 @@ def read_dat(path: Path, sensor: Sensor | None = None) -> EventStream:
         )
     start = header.end + 2
     _check_length(path, start, _DAT_EVENT_BYTES)
-    version = header.values.get("version", "1").strip()
-    bits = _DAT_ADDRESS_BITS if version.isdigit() and int(version) >= 2 else _DAT_OLD_ADDRESS_BITS
 
     tally = Tally()
-    sensor, assumed = settle_sensor(path, header.sensor, sensor, tally, lambda: _guess_dat(path, start, bits))
-    packets = FilePackets(path, tally, lambda: _dat_packets(path, start, header.offset_us, bits))
+    sensor, assumed = settle_sensor(path, header.sensor, sensor, tally, lambda: _guess_dat(path, start))
+    packets = FilePackets(path, tally, lambda: _dat_packets(path, start, header.offset_us))
     return EventStream(sensor, packets, f"dat {_DAT_EVENT_TYPES[kind[0]]}", str(path), assumed, tally)
 
 
@@ -212,8 +215,7 @@ def _raw_packets(path: Path, start: int, decoder: Decoder, tally: Tally) -> Iter
     decoder.report(tally)
 
 
-def _dat_packets(path: Path, start: int, offset_us: int, bits: tuple[int, int]) -> Iterator[Events]:
-    x_bits, y_bits = bits
+def _dat_packets(path: Path, start: int, offset_us: int) -> Iterator[Events]:
     base, last = offset_us, None
     for chunk in _chunks(path, start, _DAT_EVENT_BYTES):
         words = chunk.view("<u4").reshape(-1, 2)
@@ -223,9 +225,9 @@ def _dat_packets(path: Path, start: int, offset_us: int, bits: tuple[int, int]) 
         wraps = np.cumsum((steps < -(_DAT_WRAP_US // 2)).astype(np.int64) - (steps > _DAT_WRAP_US - (1 << 16)))
         events = np.empty(len(words), EVENT_DTYPE)
         events["t"] = low + base + wraps * _DAT_WRAP_US
-        events["x"] = address & np.uint32((1 << x_bits) - 1)
-        events["y"] = address >> np.uint32(x_bits) & np.uint32((1 << y_bits) - 1)
-        events["p"] = address >> np.uint32(x_bits + y_bits) & np.uint32(1)
+        events["x"] = address & np.uint32(0x3FFF)
+        events["y"] = address >> np.uint32(14) & np.uint32(0x3FFF)
+        events["p"] = address >> np.uint32(28) & np.uint32(1)
         base, last = base + int(wraps[-1]) * _DAT_WRAP_US, int(low[-1])
         yield events
 
@@ -267,10 +269,10 @@ def _guess_raw(header: Header) -> tuple[Sensor, str]:
     return sensor, f"usual for {header.encoding}"
 
 
-def _guess_dat(path: Path, start: int, bits: tuple[int, int]) -> Sensor:
+def _guess_dat(path: Path, start: int) -> Sensor:
     """The smallest sensor that wrote DAT files and holds the first few million events."""
     columns = rows = 1
-    for number, packet in enumerate(_dat_packets(path, start, 0, bits)):
+    for number, packet in enumerate(_dat_packets(path, start, 0)):
         columns, rows = max(columns, int(packet["x"].max()) + 1), max(rows, int(packet["y"].max()) + 1)
         if number * _CHUNK_BYTES > _DAT_LOOK_BYTES:
             break
@@ -284,5 +286,5 @@ def _filled(stream: EventStream) -> Iterator[Events]:
 
 def _write_header(file: BinaryIO, lines: list[str], offset_us: int) -> None:
     if offset_us:
-        lines = [*lines, f"time_offset_us {offset_us}"]
+        lines = [*lines, f"t0 {offset_us}"]
     file.write("".join(f"% {line}\n" for line in [*lines, "end"]).encode("ascii"))

@@ -21,13 +21,13 @@ WRAP_US = 1 << 34
 
 
 class Evt2Decoder(Decoder):
-    """Decoder of EVT 2.0; `start_us`, a multiple of `WRAP_US`, is added to all times."""
+    """Decoder of EVT 2.0; `start_us` is added to all times."""
 
     encoding = "evt2"
     word_bytes = record_bytes = 4
 
     def __init__(self, is_bigendian: bool = False, start_us: int = 0) -> None:
-        self._start_us = start_us // WRAP_US * WRAP_US
+        self._start_us = start_us
         super().__init__(is_bigendian)
 
     def reset(self) -> None:

@@ -9,7 +9,8 @@ Time is 24 bits of microseconds, 12 high and 12 low, and wraps every 16.78 s. Ru
 - TIME_HIGH that goes down by more than half its range has wrapped. Down by less is a step back: jitter or a restarted
   clock, which `repair` tells apart. Up by all but the last 16 ticks (65 ms) of its range is a step back over a wrap.
 - TIME_LOW that steps back with no TIME_HIGH is jitter of the sensor's read-out and never a wrap.
-- Nothing is given out before the first TIME_LOW that follows a TIME_HIGH, and no event before its row is known.
+- Nothing is given out before the first TIME_LOW that follows a TIME_HIGH (in a file, where low time starts as 0, before
+  the first TIME_HIGH), and no event before its row is known.
 """
 
 from __future__ import annotations
@@ -28,25 +29,27 @@ WRAP_US = 1 << 24
 
 _MAX_GAP_WORDS = 1 << 20  # words that only carry time over a gap, per call: beyond this the times are nonsense
 _HIGH, _LOW, _Y, _BASE, _POLARITY, _KNOWN = range(6)  # places in the state arrays
-_HAS_HIGH, _HAS_TIME, _HAS_Y, _HAS_BASE = 1, 2, 4, 8  # bits of state[_KNOWN]
+_HAS_HIGH, _HAS_TIME, _HAS_Y, _HAS_BASE, _HAS_LOW = 1, 2, 4, 8, 16  # bits of state[_KNOWN]
 
 
 class Evt3Decoder(Decoder):
-    """Decoder of EVT 3.0; `start_us`, a multiple of `WRAP_US`, is added to all times.
+    """Decoder of EVT 3.0; `start_us` is added to all times.
 
-    The time base of messages is not used: sensor time is complete in the words.
+    `from_start` says that the words are those of a whole file, in which low time is 0 until the first TIME_LOW; of a
+    live stream nothing is known before it. The time base of messages is not used: sensor time is complete in the words.
     """
 
     encoding = "evt3"
     word_bytes = record_bytes = 2
 
-    def __init__(self, is_bigendian: bool = False, start_us: int = 0) -> None:
-        self._start_us = start_us // WRAP_US * WRAP_US
+    def __init__(self, is_bigendian: bool = False, start_us: int = 0, from_start: bool = False) -> None:
+        self._start_us, self._from_start = start_us, from_start
         super().__init__(is_bigendian)
 
     def reset(self) -> None:
         super().reset()
         self._state = np.zeros(6, np.int64)
+        self._state[_KNOWN] = _HAS_LOW if self._from_start else 0
 
     def _decode(self, words: NDArray[np.unsignedinteger], time_base_ns: int) -> Events:
         most, edges = _bounds(words)
@@ -170,7 +173,7 @@ def _decode_words(words, state, start_us, events, triggers):
                     step += 4096
                 elif step >= 4080:
                     step -= 4096
-            known |= _HAS_HIGH
+            known |= _HAS_HIGH | _HAS_TIME if known & _HAS_LOW else _HAS_HIGH
             high += step
             t = start_us + (high << 12) + low
         elif code == 10:
