@@ -86,6 +86,8 @@ def parse_packet(data: bytes, ros2: bool) -> EventPacket:
 def parse_array(data: bytes, ros2: bool) -> EventArray:
     """Read a serialized `EventArray` of single events; RecordingError when it is too short."""
     fields = _Fields(data, ros2)
+    if fields.order == ">":
+        raise RecordingError("message", "arrays of events in big-endian CDR are not supported")
     fields.skip_header()
     height, width = fields.number("I"), fields.number("I")
     count = fields.number("I")
@@ -95,7 +97,7 @@ def parse_array(data: bytes, ros2: bool) -> EventArray:
     if ros2:
         raw = fields.bytes(16 * count - 3)  # the last event has no filling after it
         first = struct.unpack_from("<HHiIB", raw.data)
-        rows = np.frombuffer(np.append(raw[14:], np.uint8(0)), _CDR_EVENT)
+        rows = np.append(raw[14:], np.uint8(0))[: 16 * (count - 1)].view(_CDR_EVENT)
     else:
         raw = fields.bytes(13 * count)
         first = struct.unpack_from("<HHIIB", raw.data)
@@ -147,7 +149,7 @@ class _Fields:
         self._at = 4 if ros2 else 0
         if ros2 and data[:2] not in (b"\0\1", b"\0\0"):
             raise RecordingError("message", "damaged: it does not begin with a CDR header")
-        self._order = ">" if ros2 and data[1] == 0 else "<"
+        self.order = ">" if ros2 and data[1] == 0 else "<"
 
     def number(self, kind: str) -> int:
         size = struct.calcsize(kind)
@@ -155,7 +157,7 @@ class _Fields:
             self._at += -(self._at - 4) % size
         if self._at + size > len(self._data):
             _too_short()
-        (value,) = struct.unpack_from(self._order + kind, self._data, self._at)
+        (value,) = struct.unpack_from(self.order + kind, self._data, self._at)
         self._at += size
         return int(value)
 
