@@ -114,6 +114,7 @@ class Replay:
         return self.sensor_s / self.busy_s if self.busy_s > 0 else 0.0
 
     def __iter__(self) -> Iterator[Gesture]:
+        self._warm()
         stream = self.stream if self._pace is None else self.stream.through(self._pace.packets)
         decisions = self.pipeline.run(stream.through(self._counted))
         while True:
@@ -155,6 +156,13 @@ class Replay:
         if self._pace is not None:
             lines.append(self._pace.report())
         return lines
+
+    def _warm(self) -> None:
+        """Load and compile what the first step needs, so that neither speed nor lateness tells of it."""
+        from dvs_snn.events import Window, empty_events
+
+        self.pipeline.infer(Window(empty_events(), 0, self.pipeline.config.bin_us, first=True))
+        self.pipeline.reset()
 
     def _counted(self, packets: Iterable[Events]) -> Iterator[Events]:
         for packet in packets:

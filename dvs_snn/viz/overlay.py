@@ -63,6 +63,9 @@ class Overlay:
         self.height_px = (body_px + FOOT_PX + 1) // 2 * 2
         self._body_px = body_px
         self._rows = (body_px - HEAD_PX - MARGIN_PX // 2) // ROW_PX
+        self._blank = np.empty((self.height_px, self.width_px, 3), np.uint8)
+        self._blank[:] = PANEL
+        self._blank[:body_px, : view.width_px] = BACKGROUND
         self._surface = EventSurface(self.view, fade_us)
         self._time_us = 0
         self._rate_hz = 0.0
@@ -80,14 +83,11 @@ class Overlay:
         verdict = verdict or Verdict()
         if verdict.posteriors is not None and len(verdict.posteriors) != len(self.labels):
             raise ConfigError(f"{len(verdict.posteriors)} posteriors for {len(self.labels)} labels")
-        picture = np.empty((self.height_px, self.width_px, 3), np.uint8)
-        picture[:] = BACKGROUND
-        view = self.view
+        picture, view = self._blank.copy(), self.view
         events = picture[view.top_px : view.top_px + view.height_px, : view.width_px]
         events[:] = self._surface.picture()
         for layer in layers:
             layer.draw(picture, view)
-        picture[:, view.width_px :] = PANEL
         self._draw_decision(picture, verdict)
         self._draw_posteriors(picture, verdict)
         self._draw_foot(picture)
@@ -127,7 +127,6 @@ class Overlay:
                 _text(picture, f"{100 * value:.0f}", (right - 7, top + 18), 0.42, INK, align_right=True)
 
     def _draw_foot(self, picture: Picture) -> None:
-        picture[self._body_px :] = PANEL
         base = self._body_px + 23
         x = _text(picture, f"{self._time_us * 1e-6:8.2f} s", (8, base), 0.48, INK) + 22
         x = _text(picture, f"{_rate(self._rate_hz)} events/s", (x, base), 0.48, INK)
@@ -147,9 +146,10 @@ def _rate(rate_hz: float) -> str:
 
 def _bar(picture: Picture, box: tuple[int, int, int, int], value: float, colour: tuple[int, int, int]) -> None:
     left, top, right, bottom = box
-    picture[top:bottom, left:right] = TRACK
     filled = left + round(min(max(value, 0.0), 1.0) * (right - left))
-    picture[top:bottom, left:filled] = colour
+    cv2.rectangle(picture, (left, top), (right - 1, bottom - 1), TRACK, cv2.FILLED)
+    if filled > left:
+        cv2.rectangle(picture, (left, top), (filled - 1, bottom - 1), colour, cv2.FILLED)
 
 
 def _text_width(text: str, scale: float) -> int:

@@ -15,6 +15,13 @@ BACKGROUND = (14, 17, 22)
 ON_COLOUR = (255, 186, 73)  # amber against blue: told apart by every kind of colour vision, and by brightness
 OFF_COLOUR = (72, 140, 255)
 
+LEVELS = 512
+_WEIGHTS = np.linspace(0.0, 1.0, LEVELS)[:, None]
+FADES = np.rint(
+    np.concatenate([BACKGROUND + _WEIGHTS * np.subtract(colour, BACKGROUND) for colour in (OFF_COLOUR, ON_COLOUR)])
+).astype(np.uint8)
+"""Colours from the background to full, first of OFF, then of ON: a table is read faster than colours are mixed."""
+
 MAX_WIDTH_PX, MAX_HEIGHT_PX = 720, 544
 
 
@@ -90,9 +97,9 @@ class EventSurface:
 
     def picture(self) -> UInt8[np.ndarray, "height width 3"]:
         """The surface in RGB, grown to the view's size."""
-        colour = np.where(self._on[..., None], np.asarray(ON_COLOUR, np.float32), np.asarray(OFF_COLOUR, np.float32))
-        background = np.asarray(BACKGROUND, np.float32)
-        cells = (background + self._weight[..., None] * (colour - background) + 0.5).astype(np.uint8)
+        level = (self._weight * np.float32(LEVELS - 1) + np.float32(0.5)).astype(np.intp)
+        level += np.where(self._on, LEVELS, 0)
+        cells = FADES[level]
         if self.view.grow == 1:
             return cells
         size = (self.view.width_px, self.view.height_px)
