@@ -79,7 +79,7 @@ def circling(clock: Clock, motion: Motion, side: int, outward_from_top: bool) ->
     """One arm turns about its shoulder on a cone (or, bent, the hand on a circle before the body).
 
     `outward_from_top`: from its highest point the hand moves away from the body's middle. The cone's axis points at
-    least 25 degrees forward and the hand's circle spans at least a fifth of the arm both ways, so that the image shows
+    least 36 degrees forward and the hand's circle spans at least a fifth of the arm both ways, so that the image shows
     a turn.
     """
     u, reach, person = clock.uniform, clock.reach, clock.person
@@ -100,7 +100,7 @@ def circling(clock: Clock, motion: Motion, side: int, outward_from_top: bool) ->
         motion.wrist[side] = centre + turn * clock.amplitude(1.0, 0.08)[:, None] + clock.jitter(0.006)
         motion.elbow_hint[side] = clock.constant(u(0.3, 1.0), u(0.1, 0.9), u(-0.2, 0.4))
     else:
-        azimuth, climb = np.deg2rad(u(25, 90)), np.deg2rad(clock.rng.normal(0, 10))
+        azimuth, climb = np.deg2rad(u(36, 90)), np.deg2rad(clock.rng.normal(0, 10))
         narrow = np.deg2rad(u(22, 82))
         narrow = np.clip(narrow * min(1.0, (1.7 / hertz) ** 0.4), np.arcsin(min(0.95, 0.24 / np.sin(azimuth))), 1.45)
         cone = np.clip(narrow + clock.wander(0.06, 0.6), 0.2, 1.5)
