@@ -28,7 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         "demo",
         help="watch the shipped network recognise simulated gestures",
         description="Simulate a recording of five gestures, replay it through the shipped checkpoint 'gesture', "
-        "and write what happened as an overlay video, a time-line picture and decisions.jsonl.",
+        "and write what happened as an overlay video with a still, a time-line picture and decisions.jsonl.",
     )
     parser.add_argument("--out", metavar="DIR", default="demo_out", help="folder for what is made (demo_out)")
     parser.set_defaults(run=run)
@@ -69,6 +69,8 @@ def demonstrate(
     _say(f"replaying {out / 'recording.npz'} ({len(events):,} events) through the network '{checkpoint.name}' ...")
 
     replay = Replay(open_recording(out / "recording.npz"), pipeline)
+    start_us, end_us, _ = truth[-1]
+    still_us = (start_us + (end_us - start_us) * 4 // 5) // pipeline.config.bin_us * pipeline.config.bin_us
     timeline = Timeline(names, "Five simulated gestures, replayed through the spiking network", truth)
     score = Score(names, truth)
     with ExitStack() as stack:
@@ -80,6 +82,8 @@ def demonstrate(
         def see(window: Window, decision: Gesture | None) -> None:
             timeline.see(window, decision)
             video.see(window, decision)
+            if window.end_us == still_us:
+                video.save_still(out / "overlay.png")
 
         replay.watch(Pairing(pipeline.config.bin_us), see)
         print(f"{'time':>8}  {'decision':<28}{'score':>5}")
@@ -90,7 +94,7 @@ def demonstrate(
                 print(change, flush=True)
     timeline.save(out / "timeline.png")
     print(f"{score.summary()}; {replay.speed:.1f}x real time")
-    print(f"see {out}/overlay.mp4, {out}/timeline.png, {out}/decisions.jsonl")
+    print(f"see {out}/overlay.mp4 (a still: overlay.png), {out}/timeline.png, {out}/decisions.jsonl")
     return score
 
 

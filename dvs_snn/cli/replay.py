@@ -8,13 +8,13 @@ import sys
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dvs_snn.errors import ConfigError
+from dvs_snn.errors import ConfigError, DvsSnnError
 
 if TYPE_CHECKING:
     from dvs_snn.events import Events, EventStream
@@ -239,7 +239,8 @@ class Lines:
 
     def __exit__(self, *error: object) -> None:
         if self._path and self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # every line was flushed: what fails here has been said
+                self._file.close()
 
     def open(self) -> None:
         """Make the file, empty, if it is not there yet."""
@@ -249,8 +250,13 @@ class Lines:
     def write(self, line: str) -> None:
         """A line that is with the system when this returns."""
         self.open()
-        self._file.write(line + "\n")
-        self._file.flush()
+        try:
+            self._file.write(line + "\n")
+            self._file.flush()
+        except OSError as error:
+            if self._path is None:  # a closed pipe is the reader's way to say enough
+                raise
+            raise DvsSnnError(f"{self._path}: line could not be written: {error.strerror or error}") from error
 
 
 class Progress:

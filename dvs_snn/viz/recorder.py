@@ -6,9 +6,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import cv2
+
 from dvs_snn.errors import ConfigError
 from dvs_snn.events import Events, Sensor, Window, WindowBuffer
 from dvs_snn.pipeline import Gesture
+from dvs_snn.viz.files import replaced_when_done
 from dvs_snn.viz.overlay import Layer, Overlay, Verdict
 from dvs_snn.viz.video import VideoWriter
 
@@ -86,7 +89,7 @@ class OverlayVideo:
         self._labels, self._truth, self._layers = tuple(labels), truth, layers
         self._pictures_per_us = fps / (1e6 * speed)
         self._elapsed_us = 0
-        self._verdict, self._last = Verdict(), None
+        self._verdict = Verdict()
 
     def __enter__(self) -> OverlayVideo:
         self.writer.__enter__()
@@ -100,14 +103,21 @@ class OverlayVideo:
     def see(self, window: Window, decision: Gesture | None) -> None:
         """Take a window, and draw the pictures that fall due with its end."""
         self.overlay.see(window)
+        self._verdict = self._say(window, decision)
         self._elapsed_us += window.end_us - window.start_us
         due = int(self._elapsed_us * self._pictures_per_us + 1e-6) - self.writer.pictures
         if due <= 0:
             return
         layers = self._layers(decision) if self._layers is not None and decision is not None else ()
-        picture = self.overlay.draw(self._say(window, decision), layers)
+        picture = self.overlay.draw(self._verdict, layers)
         for _ in range(due):  # slowed down: the same window is shown for several pictures
             self.writer.write(picture)
+
+    def save_still(self, path: str | Path) -> None:
+        """Write the overlay as it stands as a PNG, whole or not at all; `DvsSnnError` if that fails."""
+        data = cv2.imencode(".png", cv2.cvtColor(self.overlay.draw(self._verdict), cv2.COLOR_RGB2BGR))[1]
+        with replaced_when_done(Path(path)) as partial:
+            partial.write_bytes(data.tobytes())
 
     def _say(self, window: Window, decision: Gesture | None) -> Verdict:
         truth = true_label(self._truth, window.end_us)

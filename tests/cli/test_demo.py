@@ -28,7 +28,7 @@ def judged(decisions: list[tuple[int, int]]) -> tuple[Score, list[str]]:
 def test_demo_writes_all_it_promises(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     score = demonstrate(save_tiny(tmp_path / "tiny"), tmp_path / "out", labels=(1, 7), seconds_each=0.4)
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["decisions.jsonl", "overlay.mp4", "recording.npz", "timeline.png"]
+    assert names == ["decisions.jsonl", "overlay.mp4", "overlay.png", "recording.npz", "timeline.png"]
     lines = (tmp_path / "out" / "decisions.jsonl").read_text().splitlines()
     said = capsys.readouterr().out
     assert len(lines) == 80 and f"{score.right} of 2 gestures right" in said and "x real time" in said

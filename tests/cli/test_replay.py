@@ -210,6 +210,13 @@ def test_what_is_wrong_is_said_in_one_line(
     assert [path.name for path in tmp_path.iterdir()] == ["small.npz"]
 
 
+def test_full_disk_is_said_in_one_line(capsys: pytest.CaptureFixture[str], network: str, recording: str) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this machine")
+    assert main(["replay", recording, "--model", network, "--out", "/dev/full"]) == 2
+    assert "/dev/full: line could not be written: No space left on device" in capsys.readouterr().err
+
+
 def test_missing_runtime_names_those_there_are(
     capsys: pytest.CaptureFixture[str], network: str, recording: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
