@@ -22,7 +22,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from dvs_snn.errors import ConfigError, RecordingError
 from dvs_snn.events.array import Events
-from dvs_snn.events.codecs import Decoder, Evt3Encoder, MonoEncoder, Payload, decoder
+from dvs_snn.events.codecs import Decoder, Encode, decoder, encoder
 from dvs_snn.events.codecs.evt3 import WRAP_US
 from dvs_snn.events.codecs.messages import (
     ARRAY_TYPES,
@@ -31,6 +31,7 @@ from dvs_snn.events.codecs.messages import (
     EventArray,
     EventPacket,
     base_type,
+    message_packets,
     parse_array,
     parse_packet,
     serialize_packet,
@@ -39,8 +40,6 @@ from dvs_snn.events.formats.reading import FilePackets, cause_of, settle_sensor
 from dvs_snn.events.stream import EventStream, Sensor, Tally
 
 _PACKET_TYPE = "event_camera_msgs/msg/EventPacket"
-_PACKET_US = 10_000  # of a message written: drivers send between 1 and 33 ms
-_PACKET_EVENTS = 24_000  # keeps a message below 256 kB, as middleware likes it
 _DEFAULT_SENSOR = Sensor(640, 480)
 
 
@@ -79,14 +78,14 @@ def write_bag(
         raise ConfigError(f"bags are written in evt3 or mono, not {encoding!r}")
     with _create(path, topic) as write:
         previous_ns = -1
-        encode: Callable[[Events, int], Payload] | None = None
-        for seq, events in enumerate(_message_packets(stream)):
+        encode: Encode | None = None
+        for seq, events in enumerate(message_packets(stream)):
             begin_us, end_us = int(events["t"].min()), int(events["t"].max())
             if encode is None:
                 encoding = encoding or ("evt3" if 0 <= begin_us < WRAP_US else "mono")
                 if encoding == "evt3" and not 0 <= begin_us < WRAP_US:
                     stream.tally.note("evt3 keeps time modulo 16.78 s: the start of the recording moved")
-                encode = _encoder(encoding, stream.sensor)
+                encode = encoder(encoding, stream.sensor)
             if encoding == "mono" and begin_us < 0:
                 raise ConfigError("mono holds no negative times: shift the recording first")
             base_ns = max(begin_us, 0) * 1000
@@ -271,34 +270,6 @@ def _guarded(path: Path, messages: Iterator[bytes]) -> Iterator[bytes]:
         if data is None:
             return
         yield data
-
-
-def _encoder(encoding: str, sensor: Sensor) -> Callable[[Events, int], Payload]:
-    if encoding == "mono":
-        return MonoEncoder(sensor).encode
-    evt3 = Evt3Encoder(sensor)
-    return lambda events, base_ns: evt3.encode(events, fresh=True)
-
-
-def _message_packets(stream: EventStream) -> Iterator[Events]:
-    """The stream's events in packets of one cell of a grid in time and at most so many events; none is empty."""
-    pending: list[Events] = []
-    held, cell = 0, None
-    for packet in stream:
-        cells = packet["t"] // _PACKET_US
-        cuts = np.flatnonzero(cells[1:] != cells[:-1]) + 1
-        for begin, end in zip([0, *cuts.tolist()], [*cuts.tolist(), len(packet)], strict=True):
-            while begin < end:
-                if pending and (cells[begin] != cell or held == _PACKET_EVENTS):
-                    yield np.concatenate(pending)
-                    pending, held = [], 0
-                cell = cells[begin]
-                stop = min(end, begin + _PACKET_EVENTS - held)
-                pending.append(packet[begin:stop])
-                held += stop - begin
-                begin = stop
-    if pending:
-        yield np.concatenate(pending)
 
 
 @contextmanager

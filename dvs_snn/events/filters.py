@@ -14,17 +14,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from dvs_snn.errors import ConfigError
+from dvs_snn.events import filter_kernels
 from dvs_snn.events.array import Events
-from dvs_snn.events.stream import RESTART_US, EventStream, Sensor
+from dvs_snn.events.filter_kernels import NEVER
+from dvs_snn.events.stream import EventStream, Sensor
 
 Step = Callable[[Events], Events]
 """From packet to packet, with a memory."""
-
-_NEVER = -(1 << 62)  # a time before all others; differences to it stay within 64 bits
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,8 @@ class BackgroundActivity(Filter):
         _above_zero(self, "delay_us")
 
     def start(self, sensor: Sensor) -> Step:
-        last = np.full((sensor.height + 2, sensor.width + 2), _NEVER, np.int64)  # a border spares the kernel its tests
-        return _masked(lambda packet, clock, keep: _support(packet, clock, keep, last, self.delay_us))
+        last = np.full((sensor.height + 2, sensor.width + 2), NEVER, np.int64)  # a border spares the kernel its tests
+        return _masked(lambda packet, clock, keep: filter_kernels.support(packet, clock, keep, last, self.delay_us))
 
 
 @dataclass(frozen=True)
@@ -92,9 +91,11 @@ class HotPixels(Filter):
                 raise ConfigError(f"HotPixels: pixel ({x}, {y}) lies outside the sensor {sensor}")
             listed[y, x] = True
         memory = np.zeros((*shape, 3), np.int64)  # of a pixel: its period, events in it, whether it is hot
-        memory[..., 0] = _NEVER
+        memory[..., 0] = NEVER
         return _masked(
-            lambda packet, clock, keep: _cool(packet, clock, keep, listed, memory, self._limit, self.period_us)
+            lambda packet, clock, keep: filter_kernels.cool(
+                packet, clock, keep, listed, memory, self._limit, self.period_us
+            )
         )
 
 
@@ -108,8 +109,8 @@ class Refractory(Filter):
         _above_zero(self, "period_us")
 
     def start(self, sensor: Sensor) -> Step:
-        last = np.full((sensor.height, sensor.width), _NEVER, np.int64)
-        return _masked(lambda packet, clock, keep: _rest(packet, clock, keep, last, self.period_us))
+        last = np.full((sensor.height, sensor.width), NEVER, np.int64)
+        return _masked(lambda packet, clock, keep: filter_kernels.rest(packet, clock, keep, last, self.period_us))
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ class SpatialDecimation(Filter):
         counts = np.zeros((small.height, small.width, 2), np.int32)
         group = self.factor**2 if self.keep_rate else 1
         thin = _masked(
-            lambda packet, clock, keep: _thin(
+            lambda packet, clock, keep: filter_kernels.thin(
                 packet, clock, keep, sensor.width, sensor.height, counts, self.factor, group
             )
         )
@@ -224,9 +225,9 @@ class RateDecimation(Filter):
         return int(self.max_rate_hz * self.period_us / 1e6)
 
     def start(self, sensor: Sensor) -> Step:
-        state = np.array([_NEVER, 0, 0, 0, 0], np.int64)
+        state = np.array([NEVER, 0, 0, 0, 0], np.int64)
         return _masked(
-            lambda packet, clock, keep: _spread(
+            lambda packet, clock, keep: filter_kernels.spread(
                 packet, clock, keep, sensor.width, sensor.height, state, self._limit, self.period_us
             )
         )
@@ -304,7 +305,7 @@ class _Filtered:
 
 def _masked(kernel: Callable[[Events, NDArray[np.int64], NDArray[np.bool_]], None]) -> Step:
     """A step from a kernel that marks what stays; `clock` holds the time of the last event."""
-    clock = np.array([_NEVER], np.int64)
+    clock = np.array([NEVER], np.int64)
 
     def step(packet: Events) -> Events:
         if not len(packet):
@@ -320,124 +321,3 @@ def _above_zero(owner: Filter, *names: str) -> None:
     for name in names:
         if getattr(owner, name) <= 0:
             raise ConfigError(f"{type(owner).__name__}: {name} must be above zero")
-
-
-@njit(cache=True, nogil=True)
-def _support(packet, clock, keep, last, delay):
-    height, width = last.shape[0] - 2, last.shape[1] - 2
-    now = clock[0]
-    for i in range(packet.size):
-        event = packet[i]
-        t, x, y = event.t, np.int64(event.x), np.int64(event.y)
-        if now - t > RESTART_US:
-            last[:] = _NEVER
-        now = t
-        if x >= width or y >= height:
-            keep[i] = False
-            continue
-        since = t - delay
-        keep[i] = (
-            last[y, x] >= since
-            or last[y, x + 1] >= since
-            or last[y, x + 2] >= since
-            or last[y + 1, x] >= since
-            or last[y + 1, x + 2] >= since
-            or last[y + 2, x] >= since
-            or last[y + 2, x + 1] >= since
-            or last[y + 2, x + 2] >= since
-        )
-        last[y + 1, x + 1] = t
-    clock[0] = now
-
-
-@njit(cache=True, nogil=True)
-def _cool(packet, clock, keep, listed, memory, limit, period):
-    height, width = listed.shape
-    now = clock[0]
-    for i in range(packet.size):
-        event = packet[i]
-        t, x, y = event.t, np.int64(event.x), np.int64(event.y)
-        if now - t > RESTART_US:
-            memory[:, :, 0] = _NEVER
-        now = t
-        if x >= width or y >= height or listed[y, x]:
-            keep[i] = False
-            continue
-        cell = t // period
-        if memory[y, x, 0] != cell:
-            memory[y, x, 2] = memory[y, x, 0] == cell - 1 and memory[y, x, 1] > limit
-            memory[y, x, 0] = cell
-            memory[y, x, 1] = 0
-        memory[y, x, 1] += 1
-        keep[i] = not memory[y, x, 2] and memory[y, x, 1] <= limit
-    clock[0] = now
-
-
-@njit(cache=True, nogil=True)
-def _rest(packet, clock, keep, last, period):
-    height, width = last.shape
-    now = clock[0]
-    for i in range(packet.size):
-        event = packet[i]
-        t, x, y = event.t, np.int64(event.x), np.int64(event.y)
-        if now - t > RESTART_US:
-            last[:] = _NEVER
-        now = t
-        if x >= width or y >= height:
-            keep[i] = False
-            continue
-        keep[i] = t - last[y, x] >= period
-        if keep[i]:
-            last[y, x] = t
-    clock[0] = now
-
-
-@njit(cache=True, nogil=True)
-def _thin(packet, clock, keep, width, height, counts, factor, group):
-    now = clock[0]
-    for i in range(packet.size):
-        event = packet[i]
-        t, x, y = event.t, np.int64(event.x), np.int64(event.y)
-        if now - t > RESTART_US:
-            counts[:] = 0
-        now = t
-        if x >= width or y >= height:
-            keep[i] = False
-            continue
-        row, column, sign = y // factor, x // factor, 1 if event.p else 0
-        counts[row, column, sign] += 1
-        keep[i] = counts[row, column, sign] == group
-        if keep[i]:
-            counts[row, column, sign] = 0
-    clock[0] = now
-
-
-@njit(cache=True, nogil=True)
-def _spread(packet, clock, keep, width, height, state, limit, period):
-    cell, seen, kept, before, credit = state[0], state[1], state[2], state[3], state[4]
-    now = clock[0]
-    for i in range(packet.size):
-        event = packet[i]
-        t = event.t
-        if now - t > RESTART_US:
-            cell, seen, credit = np.int64(_NEVER), np.int64(0), np.int64(0)
-        now = t
-        if event.x >= width or event.y >= height:
-            keep[i] = False
-            continue
-        if t // period != cell:
-            before = seen if t // period == cell + 1 else np.int64(0)
-            cell = t // period
-            seen = np.int64(0)
-            kept = np.int64(0)
-        seen += 1
-        # Of `before` events `limit` shall stay: each brings `limit` of credit, and one that stays costs `before`.
-        price = max(before, limit)
-        credit += limit
-        keep[i] = credit >= price and kept < limit
-        if credit >= price:
-            credit -= price
-        if keep[i]:
-            kept += 1
-    state[0], state[1], state[2], state[3], state[4] = cell, seen, kept, before, credit
-    clock[0] = now

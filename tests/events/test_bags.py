@@ -297,6 +297,19 @@ def test_mcap_that_rosbags_refuses_is_read_by_the_mcap_package(tmp_path):
     np.testing.assert_array_equal(read_bag(path).to_array(), events)
 
 
+@pytest.mark.parametrize("mode", ["FILE", "MESSAGE", "STORAGE"])
+def test_compressed_bags(tmp_path, mode):
+    store = typestore()
+    plugin = rosbag2.StoragePlugin.MCAP if mode == "STORAGE" else rosbag2.StoragePlugin.SQLITE3
+    writer = rosbag2.Writer(tmp_path / "x", version=9, storage_plugin=plugin)
+    writer.set_compression(rosbag2.CompressionMode[mode], rosbag2.CompressionFormat.ZSTD)
+    with writer:
+        connection = writer.add_connection("/e", PACKET, typestore=store)
+        for number in range(3):
+            writer.write(connection, number, store.serialize_cdr(packet_message(store, ONE, seq=number), PACKET))
+    assert len(read_bag(tmp_path / "x").to_array()) == 3
+
+
 def refuse(path, cause, **options):
     with pytest.raises(RecordingError) as caught:
         read_bag(path, **options).to_array()

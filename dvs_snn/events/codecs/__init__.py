@@ -9,12 +9,13 @@ from dvs_snn.events.codecs.evt2 import Evt2Decoder, Evt2Encoder
 from dvs_snn.events.codecs.evt3 import Evt3Decoder, Evt3Encoder
 from dvs_snn.events.codecs.libcaer import LibcaerCmpDecoder, LibcaerDecoder, LibcaerEncoder
 from dvs_snn.events.codecs.mono import MonoDecoder, MonoEncoder
-from dvs_snn.events.codecs.table import DECODERS, decoder
+from dvs_snn.events.codecs.table import DECODERS, Encode, decoder, encoder
 
 __all__ = [
     "DECODERS",
     "TRIGGER_DTYPE",
     "Decoder",
+    "Encode",
     "Evt2Decoder",
     "Evt2Encoder",
     "Evt3Decoder",
@@ -26,4 +27,5 @@ __all__ = [
     "MonoEncoder",
     "Payload",
     "decoder",
+    "encoder",
 ]
