@@ -14,6 +14,7 @@ from dvs_snn.events.array import (
     pick_events,
     pixel_index,
 )
+from dvs_snn.events.files import open_recording, write_recording
 from dvs_snn.events.stream import EventStream, Sensor, Tally, repair, stream_of
 from dvs_snn.events.windows import Window, WindowBuffer, windows
 
@@ -29,9 +30,11 @@ __all__ = [
     "empty_events",
     "join_events",
     "make_events",
+    "open_recording",
     "pick_events",
     "pixel_index",
     "repair",
     "stream_of",
     "windows",
+    "write_recording",
 ]

@@ -31,12 +31,16 @@ class Format:
     reader: str
 
 
-_AEDAT = (".aedat", ".aedat2", ".aedat3", ".aedat31", ".aedat4")
 FORMATS: tuple[Format, ...] = (
-    Format("AEDAT 4", _AEDAT, (b"#!AER-DAT4.0\r\n",), "formats.aedat4:read_aedat4"),
-    Format("AEDAT 3.1", _AEDAT, (b"#!AER-DAT3.1",), "formats.aedat31:read_aedat31"),
-    Format("AEDAT 2", _AEDAT, (b"#!AER-DAT2.0",), "formats.aedat2:read_aedat2"),
-    Format("AEDAT", _AEDAT, (b"#!AER-DAT",), "formats.aedat31:refuse_version"),
+    Format("AEDAT 4", (".aedat", ".aedat4"), (b"#!AER-DAT4.0\r\n",), "formats.aedat4:read_aedat4"),
+    Format("AEDAT 3.1", (".aedat", ".aedat3", ".aedat31"), (b"#!AER-DAT3.1",), "formats.aedat31:read_aedat31"),
+    Format("AEDAT 2", (".aedat", ".aedat2"), (b"#!AER-DAT2.0",), "formats.aedat2:read_aedat2"),
+    Format(
+        "AEDAT",
+        (".aedat", ".aedat2", ".aedat3", ".aedat31", ".aedat4"),
+        (b"#!AER-DAT",),
+        "formats.aedat31:refuse_version",
+    ),
     Format("Event Stream", (".es",), (b"Event Stream",), "formats.event_stream:read_event_stream"),
     Format("npz", (".npz",), (b"PK\x03\x04", b"PK\x05\x06"), "formats.npz:read_npz"),
     Format("HDF5", (".h5", ".hdf5", ".hdf"), (b"\x89HDF\r\n\x1a\n",), "formats.hdf5:read_hdf5"),
@@ -145,7 +149,7 @@ def _find_format(path: Path) -> Format:
     if named:
         what = f"its content is {content[0].name}: rename it" if content else "its first bytes are of no known format"
         raise RecordingError(path, f"is named like {named[0].name}, but {what}")
-    if len(content) == 1 or (content and content[0].extensions == _AEDAT):
+    if len(content) == 1 or (content and content[0].name.startswith("AEDAT")):
         return content[0]
     known = " ".join(sorted({extension for form in FORMATS for extension in form.extensions}))
     raise RecordingError(path, f"extension '{suffix}' and content are of no known format; known: {known}")

@@ -36,7 +36,7 @@ def read_aedat2(path: Path, sensor: Sensor | None = None) -> EventStream:
     """An AEDAT 2.0 file of a DVS128 or DAVIS as a stream that is not repaired yet; external inputs are triggers."""
     tally = Tally()
     with open(path, "rb") as file:
-        chip = _read_header(file)
+        chip = _read_header(path, file)
         start = file.tell()
         first = np.frombuffer(_whole(file.read(8 * PACKET_EVENTS)), _WORDS)
     is_davis, chip_sensor = _layout(path, chip, sensor, first, tally)
@@ -69,7 +69,7 @@ def _whole(data: bytes) -> bytes:
     return data[: len(data) // 8 * 8]
 
 
-def _read_header(file: BinaryIO) -> str:
+def _read_header(path: Path, file: BinaryIO) -> str:
     """Skip the comment lines; the name of the chip that they state, or an empty text.
 
     A line counts as comment only if it is printable, because an address may begin with the byte of '#' too.
@@ -78,6 +78,8 @@ def _read_header(file: BinaryIO) -> str:
     while True:
         here = file.tell()
         line = file.readline(1 << 16)
+        if line.startswith(b"#") and not line.endswith(b"\n") and len(line) < 1 << 16 and not file.read(1):
+            raise RecordingError(path, "truncated: the AEDAT 2 header is not whole")
         if not (line.startswith(b"#") and line.endswith(b"\n") and re.fullmatch(rb"[\t\r\n -\xff]*", line)):
             file.seek(here)
             return chip

@@ -7,9 +7,11 @@ Both are read, DSEC's is written. Compression by plugins (blosc, ECF) needs thos
 from __future__ import annotations
 
 import contextlib
+import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -134,39 +136,82 @@ def write_hdf5(path: Path, stream: EventStream) -> None:
 
     Times must not step back, as `ms_to_idx` is a search table.
     """
-    with h5py.File(path, "w") as file:
-        file.attrs["width"], file.attrs["height"] = stream.sensor.width, stream.sensor.height
-        group = file.create_group("events")
-        options = {
-            "shape": (0,),
-            "maxshape": (None,),
-            "chunks": (PACKET_EVENTS,),
-            "compression": "gzip",
-            "compression_opts": 1,
-        }
-        sets = {
-            name: group.create_dataset(name, dtype=kind, **options)
-            for name, kind in zip("txyp", ("i8", "u2", "u2", "u1"), strict=True)
-        }
-        index = file.create_dataset("ms_to_idx", dtype="u8", **options)
-        offset = last = None
-        count = 0
-        for packet in stream:
-            if not len(packet):
-                continue
-            t = packet["t"]
-            if (last is not None and t[0] < last) or (t[1:] < t[:-1]).any():
-                raise RecordingError(path, "HDF5 of DSEC's kind holds no time that steps back; write .npz or .csv")
-            offset, last = int(t[0]) if offset is None else offset, int(t[-1])
-            relative = t - offset
-            ms = np.arange(len(index), relative[-1] // 1000 + 1)
-            if len(index) + len(ms) > _LONGEST_MS:
-                raise RecordingError(path, "HDF5 of DSEC's kind holds no more than 27 hours; write .npz or .aedat4")
-            _append(index, np.searchsorted(relative, ms * 1000) + count)
-            for name, values in (("t", relative), ("x", packet["x"]), ("y", packet["y"]), ("p", packet["p"])):
-                _append(sets[name], values)
-            count += len(packet)
-        file.create_dataset("t_offset", data=np.int64(offset or 0))
+    with _Disk(path) as disk:
+        with h5py.File(disk, "w") as file:
+            file.attrs["width"], file.attrs["height"] = stream.sensor.width, stream.sensor.height
+            _write(path, file, disk.until_it_fails(stream))
+        if disk.failure is not None:
+            raise disk.failure
+
+
+class _Disk(io.FileIO):
+    """A file for HDF5 that keeps the first failed write to itself and then swallows everything.
+
+    HDF5 cannot let go of a file whose last writes fail: it tries again at the end of the process and crashes there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+")
+        self.failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        size = memoryview(data).nbytes
+        if self.failure is None:
+            try:
+                done = 0
+                while done < size:  # the disk may take a part
+                    done += super().write(memoryview(data).cast("B")[done:])
+            except OSError as error:
+                self.failure = error
+        return size
+
+    def until_it_fails(self, packets: Iterable[Events]) -> Iterator[Events]:
+        """The packets, as long as they can be written."""
+        for packet in packets:
+            if self.failure is not None:
+                return
+            yield packet
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.failure = self.failure or error
+            return size or 0
+
+
+def _write(path: Path, file: h5py.File, packets: Iterable[Events]) -> None:
+    group = file.create_group("events")
+    options = {
+        "shape": (0,),
+        "maxshape": (None,),
+        "chunks": (PACKET_EVENTS,),
+        "compression": "gzip",
+        "compression_opts": 1,
+    }
+    sets = {
+        name: group.create_dataset(name, dtype=kind, **options)
+        for name, kind in zip("txyp", ("i8", "u2", "u2", "u1"), strict=True)
+    }
+    index = file.create_dataset("ms_to_idx", dtype="u8", **options)
+    offset = last = None
+    count = 0
+    for packet in packets:
+        if not len(packet):
+            continue
+        t = packet["t"]
+        if (last is not None and t[0] < last) or (t[1:] < t[:-1]).any():
+            raise RecordingError(path, "HDF5 of DSEC's kind holds no time that steps back; write .npz or .csv")
+        offset, last = int(t[0]) if offset is None else offset, int(t[-1])
+        relative = t - offset
+        if relative[-1] // 1000 > _LONGEST_MS:
+            raise RecordingError(path, "HDF5 of DSEC's kind holds no more than 27 hours; write .npz or .aedat4")
+        ms = np.arange(len(index), relative[-1] // 1000 + 1)
+        _append(index, np.searchsorted(relative, ms * 1000) + count)
+        for name, values in (("t", relative), ("x", packet["x"]), ("y", packet["y"]), ("p", packet["p"])):
+            _append(sets[name], values)
+        count += len(packet)
+    file.create_dataset("t_offset", data=np.int64(offset or 0))
 
 
 def _append(data: h5py.Dataset, values: np.ndarray) -> None:
