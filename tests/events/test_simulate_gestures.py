@@ -1,4 +1,4 @@
-"""Simulated gestures: decided by the seed, right and left and turning as the convention says, and like the real ones."""
+"""Simulated gestures: decided by the seed, right and left and turning as the convention says, like real ones."""
 
 import numpy as np
 import pytest

@@ -38,6 +38,9 @@ class DvsConfig:
     (OFF) event is followed by one of the other polarity after about `rebound_us`, without a change of light; with
     `stray_probability` another pixel fires at once, `stray_px` away on average; `row_streak_hz` streaks per second run
     along a row.
+
+    `hold_below` is for speed: a relative change of intensity below it waits until it has grown, which moves an event by
+    at most that share of a threshold (0.004 saves half of the time of a scene that sways).
     """
 
     threshold_on: float = 0.25
@@ -60,6 +63,7 @@ class DvsConfig:
     stray_probability: float = 0.0
     stray_px: float = 15.0
     row_streak_hz: float = 0.0
+    hold_below: float = 0.0
 
     def __post_init__(self) -> None:
         if self.threshold_on <= 0 or self.threshold_off <= 0:
@@ -126,6 +130,7 @@ class DvsModel:
                 config.stray_probability,
                 config.row_streak_hz,
                 config.stray_px,
+                config.hold_below,
             ]
         )
 

@@ -48,6 +48,7 @@ def advance(  # type: ignore[no-untyped-def]
     leak_hz, dark, repeat = parameters[3], parameters[6], parameters[7]
     rebound_p_on, rebound_p_off, rebound_us = parameters[8], parameters[9], parameters[10]
     stray, stray_px = parameters[11], parameters[13]
+    hold = parameters[14]
     height, width = frame.shape
     dt = t1 - t0
     start = math.floor(t0)
@@ -55,7 +56,7 @@ def advance(  # type: ignore[no-untyped-def]
     for y in range(height):
         for x in range(width):
             value = frame[y, x]
-            if value == intensity[y, x] and t1 < wake[y, x]:
+            if abs(value - intensity[y, x]) <= hold * intensity[y, x] and t1 < wake[y, x]:
                 continue
             # --- the signal at the comparators at t0 and t1
             u0 = log[y, x]
@@ -72,7 +73,7 @@ def advance(  # type: ignore[no-untyped-def]
                 after = e * before + (1 - e) * u0 + (u1 - u0) * (1 - (1 - e) / k)  # exact for a straight line
             else:
                 after = u1
-            settled = u1 == u0 and abs(after - u1) < SETTLED
+            settled = abs(u1 - u0) <= hold and abs(after - u1) < max(SETTLED, 0.5 * hold)
             if settled:
                 after = u1
             low[y, x] = after

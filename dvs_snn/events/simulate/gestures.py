@@ -104,6 +104,7 @@ def random_dvs(rng: Generator) -> DvsConfig:
         stray_probability=sometimes(0.8, 0.01, 0.14),
         stray_px=float(rng.uniform(8, 26)),
         row_streak_hz=sometimes(0.5, 0.5, 8),
+        hold_below=0.004,
     )
 
 
