@@ -11,9 +11,6 @@ from dvs_snn.events import Sensor, make_events, stream_of
 from dvs_snn.events.files import open_recording, write_recording
 
 KEYS = [
-    ,
-    ,
-]  # fmt: skip
     "format",
     "width",
     "height",
