@@ -19,7 +19,7 @@ from dvs_snn.events.simulate import simulate_gesture
 from dvs_snn.pipeline import Checkpoint, Gesture, Pipeline, load_checkpoint, open_pipeline
 from dvs_snn.representation import SparseMap
 
-SEED, SECONDS, LABEL = 20_000_002, 3.0, 8
+SEED, SECONDS, LABEL = 30_000_001, 3.0, 8
 WARM_WINDOWS = 50
 STAGES = ("window", "encode", "step", "decide")
 

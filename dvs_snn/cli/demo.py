@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from dvs_snn.events import Window
     from dvs_snn.pipeline import Gesture
 
-GESTURE_INDICES = (1, 7, 3, 8, 0)
+GESTURE_INDICES = (0, 7, 1, 8, 3)
 SECONDS_EACH = 2.0
-SEED = 20_000_001  # of no recording that the network was trained on
+SEED = 30_000_005  # beyond the seeds of every split; a person who stands well inside the picture
 WIDTH_PX = HEIGHT_PX = 128
 
 
