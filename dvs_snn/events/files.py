@@ -138,7 +138,9 @@ def _find_format(path: Path) -> Format:
         head = file.read(64)
     if not head:
         raise RecordingError(path, "is empty (0 bytes)")
-    content = [form for form in FORMATS if any(head.startswith(magic) for magic in form.magic)]
+    lengths = {form: max((len(m) for m in form.magic if head.startswith(m)), default=0) for form in FORMATS}
+    longest = max(lengths.values())
+    content = [form for form in FORMATS if longest and lengths[form] == longest]  # the most specific of those that fit
     both = [form for form in content if form in named]
     if both:
         return both[0]
@@ -149,7 +151,7 @@ def _find_format(path: Path) -> Format:
     if named:
         what = f"its content is {content[0].name}: rename it" if content else "its first bytes are of no known format"
         raise RecordingError(path, f"is named like {named[0].name}, but {what}")
-    if len(content) == 1 or (content and content[0].name.startswith("AEDAT")):
+    if len(content) == 1:
         return content[0]
     known = " ".join(sorted({extension for form in FORMATS for extension in form.extensions}))
     raise RecordingError(path, f"extension '{suffix}' and content are of no known format; known: {known}")
