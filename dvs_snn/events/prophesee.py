@@ -1,4 +1,4 @@
-"""Prophesee files: RAW (EVT2, EVT3) and DAT, read by packets and written.
+"""Prophesee files: RAW (EVT2, EVT2.1, EVT3) and DAT, read by packets and, but for EVT2.1, written.
 
 Both begin with lines of text, `% key value`, and hold little-endian words after them. Sensor time is absolute but
 wraps (evt3: 16.78 s, evt2: 4.8 h, DAT: 71 min); a line `% t0` states microseconds to add, as faery writes it, and is
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dvs_snn.errors import ConfigError, RecordingError
 from dvs_snn.events.array import EVENT_DTYPE, Events
-from dvs_snn.events.codecs import evt2, evt3
+from dvs_snn.events.codecs import evt2, evt3, evt21
 from dvs_snn.events.codecs.decoder import Decoder, check_coordinates
 from dvs_snn.events.formats.reading import FilePackets, settle_sensor
 from dvs_snn.events.stream import EventStream, Sensor, Tally
@@ -59,6 +59,12 @@ class Header:
         return None
 
     @property
+    def endianness(self) -> str:
+        """`little`, `big`, `legacy` (of EVT2.1), or empty where the header does not say it."""
+        options = dict(part.split("=", 1) for part in self.values.get("format", "").lower().split(";") if "=" in part)
+        return options.get("endianness", "") or self.values.get("endianness", "").lower()
+
+    @property
     def offset_us(self) -> int:
         """What `% t0` says, 0 where it is absent."""
         text = self.values.get("t0", "0")
@@ -73,18 +79,21 @@ class Header:
 
 
 def read_raw(path: Path, sensor: Sensor | None = None) -> EventStream:
-    """A RAW file (EVT2 or EVT3) as a stream that is not repaired yet; `sensor` comes before the header's.
+    """A RAW file (EVT2, EVT2.1 or EVT3) as a stream that is not repaired yet; `sensor` comes before the header's.
 
     Raises RecordingError for an empty or truncated file, one without such a header, and other encodings.
     """
     header = read_header(path, "RAW")
-    if header.encoding in ("evt21", "evt4"):
-        raise RecordingError(path, f"encoding {header.encoding} is not supported; convert it to EVT3 with Metavision")
-    if header.encoding not in ("evt2", "evt3"):
-        raise RecordingError(path, f"unknown encoding {header.encoding!r} in its header; known are evt2 and evt3")
-    bigendian = "endianness=big" in header.values.get("format", "").lower() or header.values.get("endianness") == "big"
+    if header.encoding not in ("evt2", "evt21", "evt3"):
+        raise RecordingError(
+            path, f"unknown encoding {header.encoding!r} in its header; known are evt2, evt21 and evt3"
+        )
+    bigendian = header.endianness == "big"
+    order = _evt21_order(path, header) if header.encoding == "evt21" else None
 
     def new_decoder() -> Decoder:
+        if order is not None:
+            return evt21.Evt21Decoder(order, header.offset_us)
         if header.encoding == "evt2":
             return evt2.Evt2Decoder(bigendian, header.offset_us)
         return evt3.Evt3Decoder(bigendian, header.offset_us, from_start=True)
@@ -257,6 +266,18 @@ def _check_length(path: Path, start: int, record_bytes: int) -> None:
 
 def _truncation(rest: int, record_bytes: int) -> str:
     return f"truncated: {rest} bytes are left after the last whole {record_bytes}-byte word"
+
+
+def _evt21_order(path: Path, header: Header) -> evt21.Order:
+    if header.endianness == "legacy":
+        return "legacy"
+    if header.endianness == "little":
+        return "little"
+    first = next(_chunks(path, header.end, 8), np.empty(0, np.uint8))
+    order = evt21.find_order(first)
+    if order is None and len(first):
+        raise RecordingError(path, "EVT2.1 in an order that neither its header ('endianness=') nor its words tell")
+    return order or "legacy"
 
 
 def _guess_raw(header: Header) -> tuple[Sensor, str]:

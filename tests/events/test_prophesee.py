@@ -130,6 +130,20 @@ def test_we_read_what_faery_writes(tmp_path, version, start_us):
     np.testing.assert_array_equal(stream.to_array(), events)
 
 
+@pytest.mark.parametrize("stated", [True, False])
+@pytest.mark.parametrize("order", ["legacy", "little"])
+def test_evt21_in_both_orders(tmp_path, order, stated):
+    heads = [1 << 28 | 7, 8 << 28 | 2, 1 << 28 | 3 << 22 | 64 << 11 | 7, 5 << 22 | 9, 10 << 28 | 1, 8 << 28 | 3, 0]
+    columns = [0x7000_0001, 0x7000_0000, 0x8000_0001, 0x6000_0000, 0x7000_0000, 0x7000_0000, 0x0000_0002]
+    words = np.array([heads, columns] if order == "legacy" else [columns, heads], "<u4").T.tobytes()
+    form = f"EVT21;endianness={order}" if stated else "EVT21"
+    stream = repair(read_raw(file(tmp_path, f"% format {form}\n% geometry 320x320\n% end\n".encode() + words)))
+    expected = [(131, 64, 7, True), (131, 95, 7, True), (133, 29, 9, False), (133, 30, 9, False), (192, 1, 0, False)]
+    assert stream.to_array().tolist() == expected
+    assert stream.tally.triggers == 1 and stream.tally.unknown_words == 0
+    assert any("4 events before" in note for note in stream.tally.notes)
+
+
 def test_a_stream_can_be_read_twice(tmp_path):
     path = file(tmp_path, RAW3 + WORDS3 + np.array([0xA001, 0xB000], "<u2").tobytes())
     stream = repair(read_raw(path))
@@ -214,8 +228,9 @@ def test_data_that_begins_like_a_comment_is_not_header(tmp_path):
         (read_raw, b"% evt 3.0\n% geom", "within its header"),
         (read_raw, RAW3 + WORDS3[:-1], "truncated: 1 bytes"),
         (read_raw, b"% evt 2.0\n% end\n" + b"\0" * 7, "truncated: 3 bytes"),
-        (read_raw, b"% evt 2.1\n% end\n", "evt21 is not supported"),
-        (read_raw, b"% format EVT21;height=1;width=1\n", "evt21 is not supported"),
+        (read_raw, b"% evt 2.1\n% end\n" + b"\0" * 9, "truncated: 1 bytes"),
+        (read_raw, b"% evt 2.1\n% end\n" + b"\0" * 16, "EVT2.1 in an order"),
+        (read_raw, b"% format EVT4;height=1;width=1\n", "unknown encoding 'evt4'"),
         (read_raw, b"% evt 9.0\n% end\n", "unknown encoding 'evt9'"),
         (read_raw, b"% serial_number 7\n% end\n", "unknown encoding ''"),
         (read_dat, b"", "empty file"),

@@ -7,6 +7,7 @@ by which its time is unwrapped.
 from dvs_snn.events.codecs.decoder import TRIGGER_DTYPE, Decoder, Payload
 from dvs_snn.events.codecs.evt2 import Evt2Decoder, Evt2Encoder
 from dvs_snn.events.codecs.evt3 import Evt3Decoder, Evt3Encoder
+from dvs_snn.events.codecs.evt21 import Evt21Decoder
 from dvs_snn.events.codecs.libcaer import LibcaerCmpDecoder, LibcaerDecoder, LibcaerEncoder
 from dvs_snn.events.codecs.mono import MonoDecoder, MonoEncoder
 from dvs_snn.events.codecs.table import DECODERS, Encode, decoder, encoder
@@ -20,6 +21,7 @@ __all__ = [
     "Evt2Encoder",
     "Evt3Decoder",
     "Evt3Encoder",
+    "Evt21Decoder",
     "LibcaerCmpDecoder",
     "LibcaerDecoder",
     "LibcaerEncoder",
