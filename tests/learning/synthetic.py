@@ -54,7 +54,7 @@ def tiny_recipe(**sections: Any) -> Recipe:
             },
             "data": {"name": "simulated_gestures"},
             "clips": {"seconds": [0.2, 0.3], "warmup_s": 0.05, "splice": 0.2, "settle_s": 0.05},
-            "optimizer": {"lr": 0.01},
+            "optimizer": {"lr": 0.03},
             "train": {"epochs": 2, "batch": 8, "log_every": 1, "threads": 1, "ema": 0.9},
             **sections,
         }

@@ -1,0 +1,174 @@
+"""A run learns, keeps its best epoch, and goes on bit for bit after it was killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dvs_snn.errors import CheckpointError, ConfigError
+from dvs_snn.learning import Trainer
+from dvs_snn.learning.training_state import AveragedWeights, load_state, save_state
+from dvs_snn.pipeline import load_checkpoint
+from tests.learning.synthetic import bars, tiny_recipe
+from tests.learning.tiny_run import trainer
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "run"
+    before = torch.get_num_threads()
+    best = trainer(out).fit()
+    torch.set_num_threads(before)
+    return out, best
+
+
+def journal(out):
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if not k.endswith("_per_s")} for line in lines]
+
+
+def assert_same_run(a, b):
+    for name in ("state.safetensors", "checkpoint/model.safetensors"):
+        x, y = load_file(a / name), load_file(b / name)
+        assert x.keys() == y.keys()
+        different = [key for key in x if not torch.equal(x[key], y[key])]
+        assert not different, f"{name} differs in {different}"
+    assert journal(a) == journal(b)
+    assert (a / "checkpoint" / "config.json").read_text() == (b / "checkpoint" / "config.json").read_text()
+    assert load_state(a / "state.safetensors")[1]["best"] == load_state(b / "state.safetensors")[1]["best"]
+
+
+def test_run_killed_in_mid_epoch_resumes_bit_for_bit(uninterrupted, tmp_path):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "tests.learning.tiny_run", str(out)]
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    deadline = time.monotonic() + 120
+    try:
+        while process.poll() is None and time.monotonic() < deadline:
+            if (out / "metrics.jsonl").exists() and len((out / "metrics.jsonl").read_bytes().splitlines()) >= 12:
+                break
+            time.sleep(0.002)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    _, record = load_state(out / "state.safetensors")
+    assert not record["finished"] and record["batch"] > 0, "the kill came at the wrong time"
+    trainer(out, resume=True).fit()
+    assert_same_run(uninterrupted[0], out)
+
+
+def test_terminated_run_saves_its_state_and_resumes_bit_for_bit(uninterrupted, tmp_path):
+    out = tmp_path / "run"
+    changes = {"train": {"epochs": 3, "batch": 8, "log_every": 1, "threads": 1, "ema": 0.9}}
+    run = trainer(out, **changes)
+
+    def terminate():
+        while not (out / "metrics.jsonl").exists() or len((out / "metrics.jsonl").read_bytes().splitlines()) < 4:
+            time.sleep(0.002)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=terminate)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        run.fit()
+    thread.join()
+    _, record = load_state(out / "state.safetensors")
+    assert 4 <= record["batch"] + 8 * record["epoch"] < 24
+    trainer(out, resume=True, **changes).fit()
+    assert_same_run(uninterrupted[0], out)
+
+
+def test_run_learns_and_its_checkpoint_is_the_best_epoch(uninterrupted):
+    out, best = uninterrupted
+    assert best["validation"]["accuracy"] >= 0.9
+    history = [line for line in journal(out) if line["kind"] == "validation"]
+    top = max(history, key=lambda line: (line["accuracy"], -line["loss"]))
+    assert best["epoch"] == top["epoch"] and len(history) == 3
+    checkpoint = load_checkpoint(out / "checkpoint")
+    assert checkpoint.metrics["validation"]["accuracy"] == best["validation"]["accuracy"]
+    assert checkpoint.metrics["seed"] == 3 and checkpoint.metrics["command"] == "test"
+    assert checkpoint.metrics["validation"]["split"] == "validation"
+    assert {path.name for path in out.iterdir()} == {
+        "recipe.yaml", "metrics.jsonl", "tensorboard", "state.safetensors", "checkpoint",
+    }  # fmt: skip
+
+
+def test_finished_run_resumes_to_the_same_result(uninterrupted):
+    out, best = uninterrupted
+    before = (out / "metrics.jsonl").read_bytes()
+    assert trainer(out, resume=True).fit() == best
+    assert (out / "metrics.jsonl").read_bytes() == before
+
+
+def test_folder_of_another_run_is_refused(uninterrupted):
+    with pytest.raises(ConfigError, match="--resume"):
+        trainer(uninterrupted[0])
+
+
+def test_resuming_with_another_recipe_names_the_key(uninterrupted):
+    with pytest.raises(ConfigError, match=r"optimizer\.lr"):
+        trainer(uninterrupted[0], resume=True, optimizer={"lr": 0.02})
+
+
+def test_damaged_state_is_one_line(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("")
+    (tmp_path / "state.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0garbage")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        trainer(tmp_path, resume=True)
+
+
+def test_shuffled_labels_are_not_learnt(tmp_path):
+    recipe = tiny_recipe(train={"epochs": 2, "batch": 8, "threads": 1, "ema": 0.0})
+    run = Trainer(recipe, bars(64, shuffled=True), bars(60, 10_000, "validation"), tmp_path / "run", progress=False)
+    run.fit()
+    accuracies = [line["accuracy"] for line in run.history]
+    assert all(0.2 < accuracy < 0.8 for accuracy in accuracies)
+
+
+def test_run_stops_early_when_validation_does_not_improve(tmp_path):
+    recipe = tiny_recipe(
+        train={"epochs": 50, "batch": 8, "threads": 1, "patience": 1, "ema": 0.0}, optimizer={"lr": 1e-9}
+    )
+    run = Trainer(recipe, bars(16), bars(8, 10_000, "validation"), tmp_path / "run", progress=False)
+    run.fit()
+    assert run.epoch < 50 and run.epoch == run.best["epoch"] + 1
+
+
+def test_state_file_keeps_every_bit(tmp_path):
+    tensors = {"a": torch.randn(3, 4), "b": torch.tensor(7), "c": torch.get_rng_state()}
+    save_state(tmp_path / "s", tensors, {"x": 1.1, "y": [None, "z"]})
+    got, record = load_state(tmp_path / "s")
+    assert all(torch.equal(got[key], tensors[key]) for key in tensors) and record == {"x": 1.1, "y": [None, "z"]}
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_averaged_weights_follow_and_smooth():
+    net = torch.nn.Linear(1, 1)
+    averaged = AveragedWeights(net, 0.9)
+    values = []
+    for step in range(200):
+        with torch.no_grad():
+            net.weight.fill_(5.0 + (-1) ** step)
+        averaged.update(net)
+        values.append(float(averaged.average["weight"]))
+    assert abs(values[-1] - 5.0) < 0.1
+    direct = AveragedWeights(net, 0.0)
+    direct.update(net)
+    assert torch.equal(direct.average["weight"], net.weight)

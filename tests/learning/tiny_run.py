@@ -1,0 +1,19 @@
+"""A run that the resume test starts as a process of its own and kills: `python -m tests.learning.tiny_run OUT`."""
+
+import sys
+
+from dvs_snn.learning import Trainer
+from tests.learning.synthetic import bars, tiny_recipe
+
+RECIPE = {"train": {"epochs": 3, "batch": 8, "log_every": 1, "threads": 1, "ema": 0.9, "checkpoint_minutes": 0.0}}
+
+
+def trainer(out, resume=False, **changes):
+    recipe = tiny_recipe(**{**RECIPE, **changes})
+    return Trainer(
+        recipe, bars(64), bars(16, 10_000, "validation"), out, command="test", resume=resume, progress=False
+    )
+
+
+if __name__ == "__main__":
+    trainer(sys.argv[1]).fit()
