@@ -46,9 +46,14 @@ class Header:
     end: int = 0
 
     @property
+    def _options(self) -> dict[str, str]:
+        """What the line `% format NAME;option=value;...` says."""
+        return dict(part.split("=", 1) for part in self.values.get("format", "").split(";") if "=" in part)
+
+    @property
     def sensor(self) -> Sensor | None:
         """The size that the header states, if it does."""
-        options = dict(part.split("=", 1) for part in self.values.get("format", "").split(";") if "=" in part)
+        options = self._options
         for width, height in (
             (options.get("width", ""), options.get("height", "")),
             self.values.get("geometry", "").lower().partition("x")[::2],
@@ -61,8 +66,7 @@ class Header:
     @property
     def endianness(self) -> str:
         """`little`, `big`, `legacy` (of EVT2.1), or empty where the header does not say it."""
-        options = dict(part.split("=", 1) for part in self.values.get("format", "").lower().split(";") if "=" in part)
-        return options.get("endianness", "") or self.values.get("endianness", "").lower()
+        return (self._options.get("endianness", "") or self.values.get("endianness", "")).lower()
 
     @property
     def offset_us(self) -> int:
@@ -85,9 +89,7 @@ def read_raw(path: Path, sensor: Sensor | None = None) -> EventStream:
     """
     header = read_header(path, "RAW")
     if header.encoding not in ("evt2", "evt21", "evt3"):
-        raise RecordingError(
-            path, f"unknown encoding {header.encoding!r} in its header; known are evt2, evt21 and evt3"
-        )
+        raise RecordingError(path, f"unknown encoding {header.encoding!r} in its header; known: evt2, evt21, evt3")
     bigendian = header.endianness == "big"
     order = _evt21_order(path, header) if header.encoding == "evt21" else None
 

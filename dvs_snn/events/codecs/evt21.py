@@ -54,7 +54,8 @@ class Evt21Decoder(Decoder):
 def find_order(payload: Payload) -> Order | None:
     """The order in which every word has a known type, if that is so in one order only."""
     kinds = payload[: len(payload) // 8 * 8].view("<u4").reshape(-1, 2) >> np.uint32(28)
-    legacy, little = np.isin(kinds, _KNOWN_TYPES).all(axis=0).tolist()
+    known = np.isin(kinds, _KNOWN_TYPES)
+    legacy, little = bool(known[:, 0].all()), bool(known[:, 1].all())
     return None if legacy == little else "legacy" if legacy else "little"
 
 
