@@ -22,7 +22,7 @@ from dvs_snn.events.codecs.decoder import Decoder, check_coordinates
 from dvs_snn.events.formats.reading import FilePackets, settle_sensor
 from dvs_snn.events.stream import EventStream, Sensor, Tally
 
-_CHUNK_BYTES = 1 << 18  # decoded, a chunk of single events still fits the cache of a core
+_CHUNK_BYTES = 1 << 17  # what is decoded from it stays in the cache of a core, and in memory that is used again
 _LINE_BYTES = 4096
 _HEADER_LINES = 1000
 _DAT_WRAP_US = 1 << 32
