@@ -27,8 +27,11 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print."""
     import json
+    import os
 
     from tqdm import tqdm
+
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see train
 
     from dvs_snn.cli.train import choose_device
     from dvs_snn.errors import ConfigError

@@ -35,8 +35,12 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train; prints one JSON line with the best epoch's measures and the checkpoint's folder."""
     import json
+    import os
     from pathlib import Path
 
+    # torch's threads wait for each other by spinning, unless told: next to any other process that costs several times
+    # their work. It is read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from dvs_snn.learning import Trainer, load_recipe, open_data
 
     recipe = load_recipe(args.recipe, args.overrides)

@@ -114,7 +114,7 @@ def test_noise_has_its_rate_and_stays_inside():
 
 def test_hot_pixels_are_few_places():
     hot = add_hot_pixels(some_events(0), SENSOR, 0, 1_000_000, 3, 300.0, np.random.default_rng(0))
-    assert 0 < len(hot) and len({(e["x"], e["y"]) for e in hot}) <= 3
+    assert len(hot) > 0 and len({(e["x"], e["y"]) for e in hot}) <= 3
 
 
 @given(st.integers(0, 2**31), st.integers(0, 10))
@@ -134,7 +134,7 @@ def test_all_entries_off_is_identity():
 
 
 def test_impossible_ranges_are_refused():
-    with pytest.raises(ConfigError, match="augment.scale"):
+    with pytest.raises(ConfigError, match=r"augment\.scale"):
         Augmentation(scale=(1.2, 0.8))
-    with pytest.raises(ConfigError, match="augment.drop"):
+    with pytest.raises(ConfigError, match=r"augment\.drop"):
         Augmentation(drop=1.5)

@@ -82,7 +82,9 @@ def test_spliced_clips_change_class_after_which_bins_are_not_scored():
 
 
 def test_short_recordings_are_padded_and_the_padding_is_not_scored():
-    short = ListedRecordings([Recording(r.events[: len(r.events) // 2], r.label) for r in bars(8).recordings], LABELS, SENSOR)
+    short = ListedRecordings(
+        [Recording(r.events[: len(r.events) // 2], r.label) for r in bars(8).recordings], LABELS, SENSOR
+    )
     clip = next(make(recordings=short, clips=ClipConfig((0.3, 0.3), 0.05, 0.0)).epoch(0))
     assert clip.scored[5:18].all() and not clip.scored[22:].any() and clip.inputs[22:].sum() == 0
 

@@ -32,5 +32,9 @@ def test_classification_counts_per_class():
 
 
 def test_latency_leaves_out_the_undecided():
-    assert latency([100_000, None, 300_000, 200_000]) == {"decided": 0.75, "median_s": 0.2, "p90_s": pytest.approx(0.28)}
+    assert latency([100_000, None, 300_000, 200_000]) == {
+        "decided": 0.75,
+        "median_s": 0.2,
+        "p90_s": pytest.approx(0.28),
+    }
     assert latency([None]) == {"decided": 0.0, "median_s": None, "p90_s": None}

@@ -10,9 +10,7 @@ RECIPE = {"train": {"epochs": 3, "batch": 8, "log_every": 1, "threads": 1, "ema"
 
 def trainer(out, resume=False, **changes):
     recipe = tiny_recipe(**{**RECIPE, **changes})
-    return Trainer(
-        recipe, bars(64), bars(16, 10_000, "validation"), out, command="test", resume=resume, progress=False
-    )
+    return Trainer(recipe, bars(64), bars(16, 10_000, "validation"), out, command="test", resume=resume, progress=False)
 
 
 if __name__ == "__main__":
