@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dvs_snn.nn.kernels import CACHE_BYTES, LANES, Form, Plan, backward_kernel, forward_kernel
+from dvs_snn.nn.kernels import LANES, Form, Plan, backward_kernel, block_lanes, forward_kernel
 from dvs_snn.nn.surrogate import Surrogate
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 PARALLEL_ELEMENTS = 1 << 16
 """Below so many currents a second thread costs more than it brings."""
 CHUNKS_PER_THREAD = 4
+HUGE_BYTES = 4 << 20
 
 
 def fusable(xs: Tensor, surrogate: Surrogate) -> bool:
@@ -134,6 +135,15 @@ class _Scan:
         """One step `[batch, ...]` as an array `[lanes]`; a view where the layout allows it."""
         return self.lanes(tensor.unsqueeze(0))[0]
 
+    def new(self, xs: Tensor) -> Tensor:
+        """An empty tensor laid out as xs; a large one in huge pages, for the first touch of small ones costs more than
+        the whole scan."""
+        if xs.numel() * xs.itemsize < HUGE_BYTES:
+            return torch.empty_strided(xs.shape, xs.stride(), dtype=xs.dtype)
+        raw = np.empty(xs.numel() * xs.itemsize + 64, np.uint8)  # numpy asks the system for huge pages, torch does not
+        raw = raw[-raw.ctypes.data % 64 :][: xs.numel() * xs.itemsize]
+        return torch.from_numpy(raw).view(xs.dtype).as_strided(xs.shape, xs.stride())
+
     def like_step(self, xs: Tensor, values: Tensor | None) -> Tensor:
         """A new tensor for one step, laid out as the steps of xs."""
         new = torch.empty_strided(xs.shape[1:], xs.stride()[1:], dtype=xs.dtype)
@@ -147,7 +157,7 @@ class _Scan:
         return scalars, [tensor.detach().numpy() for form, tensor in pairs if form == "lanes"]
 
     def forward(self, xs: Tensor, states: Sequence[Tensor], used: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        out = torch.empty_strided(xs.shape, xs.stride(), dtype=xs.dtype)
+        out = self.new(xs)
         ends = [self.like_step(xs, states[k] if states else None) for k in range(self.plan.states)]
         x = self.lanes(xs)
         scalars, vectors = self.split(used, x.dtype)
@@ -169,8 +179,8 @@ class _Scan:
         if grad_out is None:
             grad_out = torch.zeros_like(xs)
         elif not grad_out.permute(self.order).is_contiguous():
-            grad_out = torch.empty_strided(xs.shape, xs.stride(), dtype=xs.dtype).copy_(grad_out)
-        grad_x = torch.empty_strided(xs.shape, xs.stride(), dtype=xs.dtype)
+            grad_out = self.new(xs).copy_(grad_out)
+        grad_x = self.new(xs)
         grad_u = [self.like_step(xs, grad) for grad in grad_ends]
         x = self.lanes(xs)
         time, count = x.shape
@@ -182,9 +192,7 @@ class _Scan:
         kernel = backward_kernel(plan)
         arguments = (x, self.lanes(grad_out), self.lanes(grad_x), *begin, *(self.flat(g) for g in grad_u))
         arguments += (scalars, *vectors, p0, p1, x.dtype.type(self.attached), *grads.values())
-        kept = 2 * plan.states if self.learned or plan.delayed else 1
-        block = CACHE_BYTES // (time * kept * x.itemsize) // 16 * 16
-        block = max(32, min(LANES, block))
+        block = block_lanes(plan, time, x.itemsize)
         _share(x.shape, lambda start, stop, part: kernel(*arguments, start, stop, block, part))
         tensors = {
             name: torch.tensor(grad.sum(), dtype=xs.dtype) if name in plan.scalars else torch.from_numpy(grad)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 import tempfile
 import types
@@ -22,9 +23,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-LANES = 1024
+LANES = 4096
 """Most lanes of a block, a constant in the text: the compiler then knows that scratch rows do not overlap."""
-CACHE_BYTES = 256 * 1024
+CACHE_BYTES = 512 * 1024
 """What the replayed membranes of one block may take."""
 
 Form = Literal["one", "scalar", "lanes"]
@@ -164,7 +165,7 @@ def _surrogate(code: int) -> list[str]:
 _EXP = [
     "y = y if y > low else low",
     "m = np.int32(half - y * log2e)",
-    "mf = x.dtype.type(m)",
+    "mf = scalars.dtype.type(m)",
     "r = y + mf * ln2_high + mf * ln2_low",
     "e = one",
     *(f"e = one + r * e * inverse{n}" for n in range(12, 0, -1)),
@@ -205,22 +206,29 @@ def forward({", ".join(arguments)}):
 """
 
 
-def _history(plan: Plan) -> list[str]:
-    """What is replayed for backward: `h{k}` before the reset, and with learned coefficients `u{k}` before the step."""
-    needed = {plan.fires, *plan.hard} if plan.spiking else set()
-    if plan.learned:
-        needed = set(range(plan.states))
-    names = [f"h{k}" for k in sorted(needed)]
-    olds = set(range(plan.states)) if plan.learned else set()
-    if plan.delayed and plan.spiking:
-        olds |= {plan.fires, *plan.hard}
-    return names + [f"u{k}" for k in sorted(olds)]
+@cache
+def history(plan: Plan) -> tuple[str, ...]:
+    """What is replayed for backward: those of `h{k}` (before the reset) and `u{k}` (before the step) that it reads."""
+    text = " ".join(_walk_lines(plan))
+    return tuple(sorted(set(re.findall(r"\b[hu]\d\b", text))))
+
+
+def block_lanes(plan: Plan, time: int, itemsize: int) -> int:
+    """Lanes of a block whose replayed membranes fit the cache."""
+    row = time * max(1, len(history(plan))) * itemsize
+    return max(32, min(LANES, CACHE_BYTES // row // 32 * 32))
+
+
+def _replay_arguments(plan: Plan) -> list[str]:
+    # Every row is an array of its own: rows of one array could not be told apart by the compiler.
+    rows = [f"all_{name}" for name in history(plan)] + [f"w{k}" for k in range(plan.states)]
+    return ["x", *rows, "scalars", *plan.vectors, "first", "count"]
 
 
 def replay_text(plan: Plan) -> str:
-    """`replay(x, past, w, ..)`: one block's membranes over time into `past`, exactly as in the forward scan."""
+    """`replay(x, all_.., w.., ..)`: one block's membranes over time into `all_..`, exactly as in the forward scan."""
     writer = _Writer(plan)
-    kept = _history(plan)
+    kept = history(plan)
     for k in range(plan.states):
         writer.say(f"u{k} = w{k}[i]")
         if f"u{k}" in kept:
@@ -232,12 +240,11 @@ def replay_text(plan: Plan) -> str:
     for k, name in enumerate(writer.release(h)):
         if name != f"u{k}":
             writer.say(f"w{k}[i] = {name}")
-    views = [f"past_{name} = past[t, {n}]" for n, name in enumerate(kept)]
+    views = [f"past_{name} = all_{name}[t]" for name in kept]
     return f"""
-def replay(x, past, w, scalars{"".join(f", {name}" for name in plan.vectors)}, first, count):
+def replay({", ".join(_replay_arguments(plan))}):
     one, zero = x.dtype.type(1), x.dtype.type(0)
 {_indent(_unpack(plan), 4)}
-{_indent([f"w{k} = w[{k}]" for k in range(plan.states)], 4)}
     for t in range(x.shape[0]):
         xt = x[t, first:first + count]
 {_indent(views, 8)}
@@ -246,25 +253,28 @@ def replay(x, past, w, scalars{"".join(f", {name}" for name in plan.vectors)}, f
 """
 
 
-def backward_text(plan: Plan) -> str:
-    """`backward(x, grad_out, grad_x, u.., grad_u.., scalars, lanes.., surrogate, attached, grads.., start, ..)`."""
+def _walk_lines(plan: Plan) -> list[str]:
+    """One step of one lane, backwards: `w{k}` is the gradient of state k, before and after."""
     writer = _Writer(plan)
-    kept = _history(plan)
     states = range(plan.states)
     delayed = plan.delayed and plan.spiking
-    h = [f"h{k}" for k in states]
-    for name in kept:
-        writer.say(f"{name} = past_{name}[i]")
     for k in states:
         writer.say(f"g{k} = w{k}[i]")
     if plan.spiking:
-        _reverse_release(writer, h, delayed)
+        _reverse_release(writer, [f"h{k}" for k in states], delayed)
     else:
         writer.say(f"g{plan.fires} = g{plan.fires} + got[i]")
     _reverse_charge(writer, delayed)
     for k in states:
         writer.say(f"w{k}[i] = g{k}")
+    return writer.lines
 
+
+def backward_text(plan: Plan) -> str:
+    """`backward(x, grad_out, grad_x, u.., grad_u.., scalars, lanes.., surrogate, attached, grads.., start, ..)`."""
+    kept = history(plan)
+    states = range(plan.states)
+    delayed = plan.delayed and plan.spiking
     rows = [f"w{k}" for k in states] + (["carry"] if delayed else [])
     rows += [f"d_{name}" for name in plan.learned]
     vectors = [f"v_{name}" for name in plan.vectors]
@@ -276,7 +286,7 @@ def backward_text(plan: Plan) -> str:
     lanes = [name for name in plan.learned if name in plan.vectors]
     seed = _copy([f"w{k}" for k in states], [f"grad_u{k}" for k in states])
     seed += [f"    {row}[i] = zero" for row in (["carry"] if delayed else []) + [f"d_{name}" for name in lanes]]
-    views = [f"past_{name} = past[t, {n}]" for n, name in enumerate(kept)]
+    walk = [*rows, "scalars", *plan.vectors, "p0", "p1", "attached", "count"]
     finish = ["for i in range(count):"]
     finish += [f"    {line}" for line in (_first_spike(plan) if delayed else [])]
     finish += [f"    grad_u{k}[first + i] = w{k}[i]" for k in states]
@@ -284,14 +294,22 @@ def backward_text(plan: Plan) -> str:
     sums = [name for name in plan.learned if name in plan.scalars]
     total = [f"    grad_{name}[part] += d_{name}[i]" for name in sums]
     total = [f"for i in range({LANES}):", *total] if sums else []
-    replay = ", ".join(["x", "past", "w", "scalars", *plan.vectors, "first", "count"])
+    replay = ", ".join(_replay_arguments(plan))
+    # One row of lanes is a function of its own: in a loop that goes back in time the compiler's check that rows do not
+    # overlap takes the wrong way round and always falls back to one lane at a time.
     return f"""
+def walk({", ".join(["xt", "got", "gxt", *(f"past_{name}" for name in kept), *walk])}):
+    one, zero, half = got.dtype.type(1), got.dtype.type(0), got.dtype.type(0.5)
+{_indent(_constants(plan) + _unpack(plan), 4)}
+    for i in range(count):
+{_indent([*(f"{name} = past_{name}[i]" for name in kept), *_walk_lines(plan)], 8)}
+
+
 def backward({", ".join(arguments)}):
     one, zero, half = x.dtype.type(1), x.dtype.type(0), x.dtype.type(0.5)
 {_indent(_constants(plan) + _unpack(plan), 4)}
-    w = np.zeros(({len(rows)}, {LANES}), x.dtype)
-{_indent([f"{row} = w[{n}]" for n, row in enumerate(rows)], 4)}
-    past = np.empty((x.shape[0], {max(1, len(kept))}, block), x.dtype)
+{_indent([f"{row} = np.zeros({LANES}, x.dtype)" for row in rows], 4)}
+{_indent([f"all_{name} = np.empty((x.shape[0], block), x.dtype)" for name in kept], 4)}
     for first in range(start, stop, block):
         count = min(block, stop - first)
 {_indent(load, 8)}
@@ -300,9 +318,7 @@ def backward({", ".join(arguments)}):
         for t in range(x.shape[0] - 1, -1, -1):
             xt, got = x[t, first:first + count], grad_out[t, first:first + count]
             gxt = grad_x[t, first:first + count]
-{_indent(views, 12)}
-            for i in range(count):
-{_indent(writer.lines, 16)}
+            walk({", ".join(["xt", "got", "gxt", *(f"all_{name}[t]" for name in kept), *walk])})
 {_indent(finish, 8)}
 {_indent(total, 4)}
 """
@@ -388,7 +404,7 @@ def _first_spike(plan: Plan) -> list[str]:
 
 
 def _copy(targets: list[str], sources: list[str]) -> list[str]:
-    """A block of every source into its scratch row; a loop, because numba takes seconds to compile slice assignments."""
+    """A block of every source into its scratch row; a loop, since numba is slow to compile slice assignments."""
     return ["for i in range(count):", *(f"    {a}[i] = {b}[first + i]" for a, b in zip(targets, sources, strict=True))]
 
 
@@ -400,7 +416,7 @@ def _constants(plan: Plan) -> list[str]:
     """Numbers of the exponential, in the kernel's own precision: a bare literal would be float64."""
     if "EXP" not in SURROGATES[plan.surrogate]:
         return []
-    cast = "x.dtype.type"
+    cast = "scalars.dtype.type"
     lines = [f"low, log2e = {cast}(-87), {cast}(1.4426950408889634)"]
     lines += [f"ln2_high, ln2_low = {cast}(0.693145751953125), {cast}(1.42860682030941723212e-6)"]
     lines += [f"inverse{n} = {cast}({1 / n!r})" for n in range(1, 13)]
@@ -420,7 +436,7 @@ def forward_kernel(plan: Plan) -> Callable[..., None]:
 @cache
 def backward_kernel(plan: Plan) -> Callable[..., None]:
     """The compiled backward scan; sums for scalar coefficients go into the place `part` of their gradients."""
-    return _compile(replay_text(plan) + backward_text(plan), ("replay", "backward"))
+    return _compile(replay_text(plan) + backward_text(plan), ("replay", "walk", "backward"))
 
 
 def _compile(text: str, names: tuple[str, ...]) -> Any:
@@ -436,9 +452,10 @@ def _compile(text: str, names: tuple[str, ...]) -> Any:
     namespace["np"] = np
     exec(compile(text, str(path or f"<neuron kernel {digest}>"), "exec"), namespace)
     for function in names:
-        # Contraction is for gradients alone: a replayed membrane must fall on the same side of the threshold.
-        fastmath = {"contract"} if function == "backward" else False
-        namespace[function] = numba.njit(namespace[function], nogil=True, cache=path is not None, fastmath=fastmath)
+        # Contraction is for gradients alone: a membrane must fall on the same side of the threshold everywhere.
+        fastmath = {"contract"} if function == "walk" else False
+        options = {"nogil": True, "cache": path is not None, "fastmath": fastmath, "error_model": "numpy"}
+        namespace[function] = numba.njit(**options)(namespace[function])
     return namespace[names[-1]]
 
 
