@@ -20,6 +20,7 @@ from dvs_snn.errors import RecordingError
 from dvs_snn.events.array import Events
 from dvs_snn.events.formats.reading import (
     PACKET_EVENTS,
+    cause_of,
     events_of_columns,
     events_of_records,
     float_time_scale,
@@ -42,9 +43,12 @@ def read_hdf5(path: Path, sensor: Sensor | None = None) -> EventStream:
     """An HDF5 file of DSEC's or Metavision's kind as a stream that is not repaired yet."""
     tally = Tally()
     with h5py.File(path, "r") as file:
-        sets, names, scale = _find(path, file)
-        _check_filters(path, [file[name] for name in sets])
-        stated = _stated_sensor(file)
+        try:
+            sets, names, scale = _find(path, file)
+            _check_filters(path, [file[name] for name in sets])
+            stated = _stated_sensor(file)
+        except (KeyError, TypeError, IndexError) as error:
+            raise RecordingError(path, f"its HDF5 tables are damaged ({cause_of(error)})") from error
         offset = int(file["t_offset"][()]) if isinstance(file.get("t_offset"), h5py.Dataset) else 0
         lengths = {len(file[name]) for name in sets}
         kind = "hdf5 (metavision)" if sets == ["CD/events"] else "hdf5"

@@ -6,6 +6,7 @@ is a member `events` of `EVENT_DTYPE` and a member `sensor` = (width, height).
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -81,12 +82,13 @@ def _read_whole(file: IO[bytes], size: int) -> bytes:
 
 def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     version = npy.read_magic(file)
-    if version == (1, 0):
-        shape, _, dtype = npy.read_array_header_1_0(file)
-    elif version in ((2, 0), (3, 0)):
-        shape, _, dtype = npy.read_array_header_2_0(file)
-    else:
+    if version not in ((1, 0), (2, 0), (3, 0)):
         raise ValueError(f"numpy format {version[0]}.{version[1]} is unknown")
+    try:
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = read(file)
+    except (SyntaxError, tokenize.TokenError, TypeError, KeyError) as error:  # the header is a line of Python
+        raise ValueError("the header of a member is damaged") from error
     return shape, dtype
 
 
