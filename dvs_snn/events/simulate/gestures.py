@@ -101,8 +101,8 @@ def random_dvs(rng: Generator) -> DvsConfig:
         rebound_on=sometimes(0.8, 0.05, 0.65),
         rebound_off=sometimes(0.7, 0.0, 0.3),
         rebound_us=float(rng.uniform(300, 900)),
-        stray_probability=sometimes(0.8, 0.01, 0.14),
-        stray_px=float(rng.uniform(8, 26)),
+        stray_probability=sometimes(0.85, 0.02, 0.2),
+        stray_px=float(rng.uniform(5, 26)),
         row_streak_hz=sometimes(0.5, 0.5, 8),
         hold_below=0.004,
     )

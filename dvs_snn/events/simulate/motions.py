@@ -22,9 +22,9 @@ def clapping(clock: Clock, motion: Motion) -> None:
     dwell = u(0.55, 1.6)
     apart = (0.5 - 0.5 * np.cos(phase + u(0, 0.35) * np.sin(phase))) ** dwell
     travel = np.clip(clock.log_uniform(0.2, 0.75) * (2.4 / hertz) ** 0.5, 0.14, 0.8)  # metres, both hands together
-    share = float(np.clip(clock.rng.normal(0.5, 0.2), 0.08, 0.92))
+    share = float(np.clip(clock.rng.normal(0.5, 0.25), 0.05, 0.95))
     meet = clock.path(u(-0.09, 0.09), u(0.05, 0.55) * reach, u(0.35, 0.78) * reach) + clock.jitter(0.006)
-    tilt = clock.rng.normal(0, 0.35)  # the line of the clap is not level
+    tilt = float(np.clip(clock.rng.normal(0, 0.5), -1.1, 1.1))  # the line of the clap is not level
     common = u(-0.25, 0.6)
     for side, sign in ((RIGHT, -1.0), (LEFT, 1.0)):
         way = travel * (share if side == RIGHT else 1 - share) * clock.amplitude(1.0, 0.1)
@@ -128,7 +128,7 @@ def rolling(clock: Clock, motion: Motion) -> None:
     phase = clock.phase(hertz) * clock.rng.choice([-1.0, 1.0])
     size = np.clip(clock.log_uniform(0.11, 0.34) * min(1.0, (2.0 / hertz) ** 0.5), 0.09, 0.36) * reach
     deep = size * u(0.5, 1.3)
-    centre = clock.path(u(-0.04, 0.04), u(0.08, 0.6) * reach, u(0.28, 0.56) * reach) + clock.jitter(0.008)
+    centre = clock.path(u(-0.04, 0.04), u(0.08, 0.6) * reach, u(0.28, 0.62) * reach) + clock.jitter(0.008)
     offset = np.pi + clock.rng.normal(0, 0.25)
     level = clock.rng.normal(0, 0.12)
     for side, sign in ((RIGHT, -1.0), (LEFT, 1.0)):
@@ -155,8 +155,8 @@ def drumming(clock: Clock, motion: Motion) -> None:
     hertz = clock.log_uniform(1.4, 5.0)
     style = clock.rng.choice(["turns", "together", "free"], p=[0.72, 0.14, 0.14])
     shared = clock.phase(hertz, 0.1)
-    height, ahead = u(0.3, 0.7) * reach, u(0.4, 0.75) * reach
-    stroke = np.clip(clock.log_uniform(0.14, 0.6) * min(1.0, (2.4 / hertz) ** 0.6), 0.12, 0.6) * reach
+    height, ahead = u(0.2, 0.7) * reach, u(0.4, 0.75) * reach
+    stroke = np.clip(clock.log_uniform(0.14, 0.75) * min(1.0, (2.4 / hertz) ** 0.6), 0.12, 0.75) * reach
     for side in (RIGHT, LEFT):
         phase = shared if side == RIGHT else shared + (np.pi + clock.rng.normal(0, 0.3) if style == "turns" else 0.0)
         if style == "free":
@@ -183,7 +183,7 @@ def strumming(clock: Clock, motion: Motion) -> None:
     hertz = clock.log_uniform(1.2, 5.2)
     phase = clock.phase(hertz, 0.12)
     swing = np.sin(phase + u(-0.3, 0.3) * np.sin(phase + u(0, 6)))
-    size = np.clip(clock.log_uniform(0.06, 0.3) * min(1.0, (2.8 / hertz) ** 0.5), 0.06, 0.3) * reach
+    size = np.clip(clock.log_uniform(0.06, 0.4) * min(1.0, (2.8 / hertz) ** 0.5), 0.06, 0.4) * reach
     slant = clock.rng.normal(0.15, 0.4)  # of the stroke, from vertical
     middle = np.array([u(-0.16, 0.14) - person.shoulder * 0.75, u(0.4, 0.8) * reach, u(0.22, 0.5) * reach])
     stroke = (size * swing * clock.amplitude(1.0, 0.2))[:, None] * np.array(
@@ -194,7 +194,7 @@ def strumming(clock: Clock, motion: Motion) -> None:
     motion.hand[strum] = clock.path(u(-1.0, -0.2), u(-0.1, 0.9) + u(0, 0.7) * swing, u(0.0, 0.4))
     motion.fingers[strum] = u(0.0, 0.8)
 
-    neck = np.array([u(0.2, 0.75), u(-0.1, 0.62), u(0.2, 0.6)])
+    neck = np.array([u(0.2, 0.75), u(-0.25, 0.62), u(0.15, 0.6)])
     neck *= reach * min(1.0, 0.96 / float(np.linalg.norm(neck)))
     slide = clock.wander(u(0.0, 0.05), u(0.25, 0.8))[:, None] * np.array([0.85, -0.35, 0.2])
     motion.wrist[hold] = neck + slide + clock.jitter(clock.log_uniform(0.002, 0.014))

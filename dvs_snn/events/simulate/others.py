@@ -233,10 +233,10 @@ def _twirling(clock: Clock, motion: Motion) -> None:
     side = int(clock.rng.integers(2))
     phase = clock.phase(clock.log_uniform(1.5, 4.0)) * clock.rng.choice([-1.0, 1.0])
     centre = np.array([u(0.0, 0.5), u(-0.5, 0.3), u(0.4, 0.6)]) * reach
-    size = u(0.015, 0.04)
+    size = u(0.01, 0.025)  # far below the arm circles' and the waves' least
     motion.wrist[side] = centre + size * np.stack([np.sin(phase), -np.cos(phase), 0 * phase], -1)
     motion.elbow_hint[side] = clock.constant(0.4, 0.8, 0.0)
-    motion.hand[side] = 0.6 * np.stack([np.sin(phase), -np.cos(phase), 0.5 + 0 * phase], -1)
+    motion.hand[side] = 0.25 * np.stack([np.sin(phase), -np.cos(phase), 0.5 + 0 * phase], -1)
 
 
 def _marching(clock: Clock, motion: Motion) -> None:
@@ -283,7 +283,7 @@ OTHER_MOTIONS: tuple[tuple[Callable[[Clock, Motion], None], float], ...] = (
     (_curling, 0.9),
     (_rubbing, 0.6),
     (_dribbling, 0.6),
-    (_twirling, 0.7),
+    (_twirling, 0.5),
     (_marching, 0.8),
     (_wandering, 1.6),
     (_still, 0.5),

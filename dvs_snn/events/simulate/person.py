@@ -225,7 +225,7 @@ def random_view(rng: Generator, sensor: Sensor) -> View:
         ),
         tilt_rad=float(np.clip(rng.normal(0, 0.08), -0.2, 0.2)),
         roll_rad=float(rng.normal(0, 0.03)),
-        soft_px=float(rng.uniform(1.1, 2.2)),
+        soft_px=float(rng.uniform(1.1, 2.8)),
         light=np.array([*direction, rng.uniform(0.3, 0.75), brightness]),
         shadow=np.array([rng.uniform(0, 0.45), rng.uniform(2, 7) * unit, *(rng.uniform(-3, 3, 2) * unit)]),
         background=_background(rng, sensor, 4),
