@@ -44,13 +44,13 @@ def moving_edges(count: int, seed: int = 0) -> Events:
 
 
 def _best_seconds(programs: list[Callable[[], object]], repeats: int = REPEATS) -> list[float]:
-    """The best time of each program; they take turns, so that a busy machine disturbs all alike."""
+    """The best processor time of each program; they take turns, so that a busy machine disturbs all alike."""
     best = [float("inf")] * len(programs)
     for _ in range(repeats + 1):  # the first turn compiles and fills the file cache; it cannot be the best
         for index, program in enumerate(programs):
-            begin = time.perf_counter()
+            begin = time.process_time()
             program()
-            best[index] = min(best[index], time.perf_counter() - begin)
+            best[index] = min(best[index], time.process_time() - begin)
     return best
 
 
@@ -81,7 +81,7 @@ def measure(count: int, folder: Path) -> dict[str, dict[str, float]]:
 def run(args: argparse.Namespace) -> int:
     """Print the rates as a table, or as JSON with `--json`."""
     count = int(getattr(args, "events", None) or 4_000_000)
-    print(f"{count:,} events of a {SENSOR} sensor, faery {faery.__version__}, one core", file=sys.stderr)
+    print(f"{count:,} events of a {SENSOR} sensor, faery {faery.__version__}, processor time", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="dvs_snn_decode_") as folder:
         results = measure(count, Path(folder))
     if args.json:
