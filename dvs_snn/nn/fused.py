@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from dvs_snn.nn.buffers import empty_like
 from dvs_snn.nn.kernels import LANES, Form, Plan, backward_kernel, block_lanes, forward_kernel
 from dvs_snn.nn.surrogate import Surrogate
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 PARALLEL_ELEMENTS = 1 << 16
 """Below so many currents a second thread costs more than it brings."""
 CHUNKS_PER_THREAD = 4
-HUGE_BYTES = 4 << 20
 
 
 def fusable(xs: Tensor, surrogate: Surrogate) -> bool:
@@ -135,18 +136,9 @@ class _Scan:
         """One step `[batch, ...]` as an array `[lanes]`; a view where the layout allows it."""
         return self.lanes(tensor.unsqueeze(0))[0]
 
-    def new(self, xs: Tensor) -> Tensor:
-        """An empty tensor laid out as xs; a large one in huge pages, for the first touch of small ones costs more than
-        the whole scan."""
-        if xs.numel() * xs.itemsize < HUGE_BYTES:
-            return torch.empty_strided(xs.shape, xs.stride(), dtype=xs.dtype)
-        raw = np.empty(xs.numel() * xs.itemsize + 64, np.uint8)  # numpy asks the system for huge pages, torch does not
-        raw = raw[-raw.ctypes.data % 64 :][: xs.numel() * xs.itemsize]
-        return torch.from_numpy(raw).view(xs.dtype).as_strided(xs.shape, xs.stride())
-
     def like_step(self, xs: Tensor, values: Tensor | None) -> Tensor:
         """A new tensor for one step, laid out as the steps of xs."""
-        new = torch.empty_strided(xs.shape[1:], xs.stride()[1:], dtype=xs.dtype)
+        new = empty_like(xs[0])
         return new.zero_() if values is None else new.copy_(values.detach())
 
     def split(self, used: Sequence[Tensor], dtype: np.dtype) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -157,7 +149,7 @@ class _Scan:
         return scalars, [tensor.detach().numpy() for form, tensor in pairs if form == "lanes"]
 
     def forward(self, xs: Tensor, states: Sequence[Tensor], used: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        out = self.new(xs)
+        out = empty_like(xs)
         ends = [self.like_step(xs, states[k] if states else None) for k in range(self.plan.states)]
         x = self.lanes(xs)
         scalars, vectors = self.split(used, x.dtype)
@@ -179,12 +171,12 @@ class _Scan:
         if grad_out is None:
             grad_out = torch.zeros_like(xs)
         elif not grad_out.permute(self.order).is_contiguous():
-            grad_out = self.new(xs).copy_(grad_out)
-        grad_x = self.new(xs)
+            grad_out = empty_like(xs).copy_(grad_out)
+        grad_x = empty_like(xs)
         grad_u = [self.like_step(xs, grad) for grad in grad_ends]
         x = self.lanes(xs)
         time, count = x.shape
-        begin = [self.flat(state) for state in states] or [np.zeros(count, x.dtype)] * plan.states
+        begin = [self.flat(state) for state in states] or [_zeros(count, x.dtype)] * plan.states
         scalars, vectors = self.split(used, x.dtype)
         parts = _parts(x.shape)
         grads = {n: np.zeros(len(parts)) if n in plan.scalars else np.empty(count, x.dtype) for n in self.learned}
@@ -217,6 +209,12 @@ class _Function(torch.autograd.Function):
         grad_x, grad_u, learned = ctx.scan.backward(xs, states, used, grads[0], grads[1:])
         names = [name for name, form in ctx.scan.plan.coefficients if form != "one"]
         return None, None, grad_x, *grad_u[: ctx.state_count], *(learned.get(name) for name in names)
+
+
+@lru_cache(maxsize=4)
+def _zeros(count: int, dtype: np.dtype) -> np.ndarray:
+    """The state at rest, read only."""
+    return np.zeros(count, dtype)
 
 
 _threads: dict[int, ThreadPoolExecutor] = {}

@@ -210,12 +210,15 @@ class LinearNeuron(Temporal):
     def forward(self, xs: Float[Tensor, "time batch *sample"], state: State | None = None) -> tuple[Tensor, State]:
         if len(xs) == 0:
             raise ValueError("a sequence needs at least one step")
+        c = self.coefficients(xs.dtype)
+        if self.recurrent is None and fusable(xs, self.surrogate):
+            begin = None if state is None else tuple(state)
+            outputs, u = fused_scan(xs, begin, c, self.structure, self.surrogate, self.detach_reset)
+            return outputs, self.state_type(*u)
         if state is None:
             state = self._rest(xs, tuple(xs.shape[1:]))
-        c = self.coefficients(xs.dtype)
         if self.recurrent is None:
-            scan = fused_scan if fusable(xs, self.surrogate) else linear_scan
-            outputs, u = scan(xs, tuple(state), c, self.structure, self.surrogate, self.detach_reset)
+            outputs, u = linear_scan(xs, tuple(state), c, self.structure, self.surrogate, self.detach_reset)
             return outputs, self.state_type(*u)
         u, spikes = tuple(state.neuron), state.spikes
         rows = []
