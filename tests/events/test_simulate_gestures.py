@@ -30,20 +30,20 @@ def test_a_recording_is_sorted_inside_the_sensor_and_decided_by_its_seed(label):
 
 
 def _turns(label: int, seeds: range) -> np.ndarray:
-    return np.array([turning_rate(simulate_gesture(label, 1.3, seed), SENSOR) for seed in seeds])
+    return np.array([turning_rate(simulate_gesture(label, 1.1, seed), SENSOR) for seed in seeds])
 
 
 @pytest.mark.parametrize(("label", "sign"), [(3, -1), (4, 1), (5, -1), (6, 1)])
 def test_arms_turn_as_the_subject_sees_it(label, sign):
     """Clockwise for the subject is counter-clockwise in the image, for either arm."""
-    turns = _turns(label, range(200, 208))
+    turns = _turns(label, range(200, 207))
     assert np.mean(np.sign(turns) == sign) >= 0.85
     assert np.median(np.abs(turns)) > 0.3
 
 
 @pytest.mark.parametrize(("right", "left"), [(1, 2), (3, 6), (4, 5)])
 def test_the_right_hand_moves_at_the_left_of_the_image(right, left):
-    at = [np.median([np.median(simulate_gesture(k, 0.6, s)["x"]) for s in range(300, 308)]) for k in (right, left)]
+    at = [np.median([np.median(simulate_gesture(k, 0.5, s)["x"]) for s in range(300, 306)]) for k in (right, left)]
     assert at[0] < 64 < at[1]
 
 
@@ -98,11 +98,11 @@ def _real(data_dir, name: str):
 @pytest.mark.data
 @pytest.mark.parametrize(("label", "name"), [(0, "0_hand_clapping.aedat4"), (3, "3_right_arm_cw.aedat4")])
 def test_ranges_of_simulated_recordings_cover_the_real_one(data_dir, label, name):
-    """Every statistic of the real recording lies within the range of 40 simulated ones of its class and length."""
-    seconds = 0.7
+    """Every statistic of the real recording lies within the range of 32 simulated ones of its class and length."""
+    seconds = 0.6
     recording = _real(data_dir, name)
     real = recording_statistics(recording[recording["t"] < recording["t"][0] + seconds * 1e6], SENSOR)
-    simulated = [recording_statistics(simulate_gesture(label, seconds, 40_000 + k), SENSOR) for k in range(40)]
+    simulated = [recording_statistics(simulate_gesture(label, seconds, 40_000 + k), SENSOR) for k in range(32)]
     for field in RecordingStatistics.__dataclass_fields__:
         values = np.sort([getattr(one, field) for one in simulated])
         value = getattr(real, field)
