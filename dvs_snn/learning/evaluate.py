@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,7 @@ def scan_recordings(
     pending: deque[Future[list[Encoded]]] = deque()
     with ThreadPoolExecutor(1, thread_name_prefix="recordings") as pool:
         starts = iter(range(0, len(recordings), batch))
-        pending.extend(pool.submit(read, start) for start, _ in zip(starts, range(2), strict=False))
+        pending.extend(pool.submit(read, start) for start in islice(starts, 2))
         while pending:
             group = pending.popleft().result()
             if (start := next(starts, -1)) >= 0:

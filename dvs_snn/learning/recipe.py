@@ -187,6 +187,8 @@ def check_network(config: PipelineConfig) -> None:
 
 def build_section(kind: type[Section], values: Any, where: str) -> Section:
     """A frozen dataclass from plain values, types checked."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where}: expected a table of options, found {values!r}")
     refuse_unknown(kind, values, where)
     for key, value in values.items():
         if value is None:
