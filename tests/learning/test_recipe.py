@@ -68,7 +68,7 @@ def test_wrong_override_is_one_line_that_names_the_key(override, named):
 
 
 def test_missing_damaged_and_empty_files_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match="shipped: .*gesture"):
+    with pytest.raises(ConfigError, match=r"shipped: .*gesture"):
         load_recipe("no_such_recipe")
     for text in ("train: [", "- 1", "", "\x00"):
         (tmp_path / "bad.yaml").write_text(text)
