@@ -22,17 +22,21 @@ class GestureConfig:
     """Sizes and time constants of `GestureNet`; times in bins, so they belong to one bin length (10 ms)."""
 
     classes: int = 11
-    shape: tuple[int, int, int] = (2, 32, 32)
+    shape: tuple[int, ...] = (2, 32, 32)
     """Input per bin: ON and OFF counts, height, width."""
     count_limit: float = 4.0
     """Counts above it are cut to it."""
+    delays: tuple[int, ...] = (0, 2, 5)
+    """Bins ago at which the first block sees the input."""
     channels: tuple[int, ...] = (16, 32, 32)
     kernels: tuple[int, ...] = (5, 3, 3)
     strides: tuple[int, ...] = (2, 2, 1)
-    tau: float = 3.0
-    """Membrane time constant of the backbone."""
+    taus: tuple[float, ...] = (1.0, 8.0)
+    """Range of the backbone's membrane time constants; the channels of a block are spread over it."""
     surrogate_slope: float = 2.0
     bridge_bins: int = 8
+    bridge_spacing: int = 2
+    """The bridge looks at every such bin: 8 of them, 2 apart, span 150 ms."""
     deformable: bool = False
     score_scale: str = "learned"
     rate_source: str = "spikes"
@@ -40,7 +44,7 @@ class GestureConfig:
     """Dense blocks of stride 2 after the bridge."""
     hidden: int = 128
     """TC-LIF neurons."""
-    periods: tuple[float, float] = (10.0, 60.0)
+    periods: tuple[float, ...] = (10.0, 60.0)
     """Range of the TC-LIF neurons' own periods at the start; learned from there."""
     leak: float = 0.98
     """TC-LIF leak per bin: 1 keeps everything, but noise then piles up in a stream without end."""
@@ -48,7 +52,7 @@ class GestureConfig:
     dropout: float = 0.3
 
     def __post_init__(self) -> None:
-        for name in ("shape", "channels", "kernels", "strides", "block_channels", "periods"):
+        for name in ("shape", "delays", "channels", "kernels", "strides", "taus", "block_channels", "periods"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists
         if self.classes < 2 or self.hidden < 1 or self.bridge_bins < 1:
             raise ConfigError("gesture: need classes >= 2, hidden >= 1 and bridge_bins >= 1")
@@ -88,11 +92,13 @@ class GestureNet(Temporal):
             config.channels,
             config.kernels,
             config.strides,
-            tau=config.tau,
+            taus=config.taus,
+            delays=config.delays,
             surrogate_slope=config.surrogate_slope,
         )
         self.bridge = ASAB(
             config.bridge_bins,
+            spacing=config.bridge_spacing,
             deformable=config.deformable,
             score_scale=config.score_scale,
             rate_source=config.rate_source,

@@ -32,11 +32,17 @@ class TimewiseConv(nn.Module):
     zeros before the start of a recording and a silent camera are the same thing.
     """
 
-    def __init__(self, bins: int, kernel_size: int = 5) -> None:
+    matrix_form = True
+
+    def __init__(self, bins: int, kernel_size: int = 5, spacing: int = 1) -> None:
         super().__init__()
-        if bins < 1 or kernel_size < 1 or kernel_size % 2 == 0:
-            raise ConfigError(f"need bins >= 1 and an odd kernel size, got bins={bins}, kernel_size={kernel_size}")
+        if bins < 1 or spacing < 1 or kernel_size < 1 or kernel_size % 2 == 0:
+            raise ConfigError(
+                "the bridge needs bins and spacing of 1 or more and an odd kernel size, "
+                f"got bins={bins}, spacing={spacing}, kernel_size={kernel_size}"
+            )
         self.bins = bins
+        self.spacing = spacing
         self.kernel_size = kernel_size
         self.weight = nn.Parameter(torch.empty(bins, kernel_size, kernel_size))
         self.reset_parameters()
@@ -61,20 +67,20 @@ class TimewiseConv(nn.Module):
         taps = torch.where(inside, tap, k * k).reshape(-1)
         return F.pad(self.weight.flatten(1), (0, 1)).index_select(1, taps).view(-1, pixels, pixels)
 
+    def positions(self, history: Float[Tensor, "length rows ..."]) -> list[Tensor]:
+        """What each position of the window sees, for all windows that end inside: `T` tensors `[time, rows, ...]`."""
+        time = len(history) - (self.bins - 1) * self.spacing
+        return [history[j * self.spacing : j * self.spacing + time] for j in range(self.bins)]
+
     def responses(self, history: Float[Tensor, "length rows height width"]) -> Float[Tensor, "n bins p"]:
-        """Position j of the window that ends at bin t answers to bin t-T+1+j; `history` starts T-1 bins early."""
+        """The windows; `history` starts one window (less one bin) before the first of them ends."""
         height, width = history.shape[-2:]
-        time = len(history) - self.bins + 1
-        if height * width <= MATRIX_PIXELS:
-            matrices = self.matrices(height, width)
-            flat = history.flatten(2)
-            return torch.stack(
-                [flat[j : j + time].flatten(0, 1) @ matrices[j] for j in range(self.bins)],
-                dim=1,
-            )
-        return torch.stack(
-            [self.response(j, history[j : j + time].flatten(0, 1)).flatten(1) for j in range(self.bins)], dim=1
-        )
+        if not self.matrix_form or height * width > MATRIX_PIXELS:
+            maps = [x.flatten(0, 1) for x in self.positions(history)]
+            return torch.stack([self.response(j, x).flatten(1) for j, x in enumerate(maps)], dim=1)
+        matrices = self.matrices(height, width)
+        rows = [x.flatten(0, 1) for x in self.positions(history.flatten(2))]
+        return torch.stack([x @ matrices[j] for j, x in enumerate(rows)], dim=1)
 
     def response(self, j: int, maps: Float[Tensor, "n height width"]) -> Float[Tensor, "n height width"]:
         kernel = self.weight[j, None, None]
@@ -89,20 +95,16 @@ class DeformableTimewiseConv(TimewiseConv):
     With zero offset weights (the start) it equals `TimewiseConv`.
     """
 
-    def __init__(self, bins: int, kernel_size: int = 5) -> None:
-        super().__init__(bins, kernel_size)
+    matrix_form = False
+
+    def __init__(self, bins: int, kernel_size: int = 5, spacing: int = 1) -> None:
+        super().__init__(bins, kernel_size, spacing)
         self.offset = nn.ModuleList(
             nn.Conv2d(1, 3 * kernel_size**2, kernel_size, padding=kernel_size // 2) for _ in range(bins)
         )
         for layer in self.offset:
             nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-
-    def responses(self, history: Float[Tensor, "length rows height width"]) -> Float[Tensor, "n bins p"]:
-        time = len(history) - self.bins + 1
-        return torch.stack(
-            [self.response(j, history[j : j + time].flatten(0, 1)).flatten(1) for j in range(self.bins)], dim=1
-        )
 
     def response(self, j: int, maps: Float[Tensor, "n height width"]) -> Float[Tensor, "n height width"]:
         rows, height, width = maps.shape
@@ -148,7 +150,8 @@ class _Permute(torch.autograd.Function):
 class ASAB(Temporal):
     """Spatial-aware temporal attention over the last T bins, gated by event rate (arXiv 2403.10173, CVPR 2025).
 
-    Per channel, with A [T, p] the `TimewiseConv` responses of the bins t-T+1 .. t (zeros before the start):
+    Per channel, with A [T, p] the `TimewiseConv` responses of the bins t-T+1 .. t (zeros before the start; `spacing` k
+    takes every k-th bin back from t, so that the same work sees slower motion):
 
         Q = Wq A,  K = Wk A,  V = Wv A                    1x1 convolutions over the window's positions
         P = softmax over keys of  g Q K^T / sqrt(p)       [T, T]
@@ -167,6 +170,7 @@ class ASAB(Temporal):
         bins: int = 8,
         kernel_size: int = 5,
         *,
+        spacing: int = 1,
         deformable: bool = False,
         score_scale: str = "learned",
         rate_source: str = "spikes",
@@ -179,8 +183,8 @@ class ASAB(Temporal):
         self.bins = bins
         self.score_scale = score_scale
         self.rate_source = rate_source
-        self.convolution = (DeformableTimewiseConv if deformable else TimewiseConv)(bins, kernel_size)
-        self.buffer = RingBuffer(bins - 1)
+        self.convolution = (DeformableTimewiseConv if deformable else TimewiseConv)(bins, kernel_size, spacing)
+        self.buffer = RingBuffer((bins - 1) * spacing)
         self.query = nn.Parameter(torch.empty(bins, bins))
         self.key = nn.Parameter(torch.empty(bins, bins))
         self.value = nn.Parameter(torch.empty(bins, bins))
@@ -198,7 +202,7 @@ class ASAB(Temporal):
             self.collapse.normal_(1.0 / self.bins, 0.5 / self.bins)
 
     def initial_state(self, batch: int, shape: tuple[int, ...]) -> Past:
-        return Past(self.collapse.new_zeros(batch, self.bins - 1, *shape))
+        return Past(self.collapse.new_zeros(batch, self.buffer.length, *shape))
 
     def attention(self, windows: Float[Tensor, "n bins p"]) -> Float[Tensor, "query_bin key_bin n"]:
         """How much each position (first axis) takes from each position (second axis, sums to 1), per row of windows."""
@@ -223,10 +227,10 @@ class ASAB(Temporal):
 
     def _rate(self, history: Float[Tensor, "length batch *shape"]) -> Float[Tensor, "time batch *shape"]:
         """Spikes of each window, summed in one fixed order so that step and scan agree to the bit."""
-        time = len(history) - self.bins + 1
-        rate = history[:time].clone()
-        for j in range(1, self.bins):
-            rate = rate + history[j : j + time]
+        first, *others = self.convolution.positions(history)
+        rate = first
+        for spikes in others:
+            rate = rate + spikes
         return rate
 
     def forward(
@@ -236,7 +240,7 @@ class ASAB(Temporal):
         block = max(1, BLOCK_ELEMENTS // (self.bins * xs[0].numel()))
         features = []
         for start in range(0, len(xs), block):
-            part = history[start : start + block + self.bins - 1]
+            part = history[start : start + block + self.buffer.length]
             windows = self.convolution.responses(part.flatten(1, 2))
             if torch.is_grad_enabled():  # scores and weights are as large as the windows: cheaper made twice than kept
                 features.append(checkpoint(self._attend, windows, part, use_reentrant=False, preserve_rng_state=False))
@@ -251,4 +255,5 @@ class ASAB(Temporal):
         return ys[0], past
 
     def extra_repr(self) -> str:
-        return f"bins={self.bins}, score_scale={self.score_scale}, rate_source={self.rate_source}"
+        window = f"bins={self.bins}, spacing={self.convolution.spacing}"
+        return f"{window}, score_scale={self.score_scale}, rate_source={self.rate_source}"

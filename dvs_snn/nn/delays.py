@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -47,3 +48,36 @@ class RingBuffer(Temporal):
 
     def extra_repr(self) -> str:
         return f"length={self.length}"
+
+
+class Taps(Temporal):
+    """Its input as it was `delays` steps ago, side by side on the channel axis: `y[t] = [x[t - d] for d in delays]`.
+
+    A convolution over it sees space and time at once, so single neurons can prefer a direction of motion. On a chip
+    these are axonal delays, or a host that remembers a few windows.
+    """
+
+    def __init__(self, delays: Sequence[int]) -> None:
+        super().__init__()
+        if not delays or min(delays) < 0:
+            raise ConfigError(f"taps need one delay or more, none below 0, got {tuple(delays)}")
+        self.delays = tuple(delays)
+        self.buffer = RingBuffer(max(delays))
+
+    def initial_state(self, batch: int, shape: tuple[int, ...]) -> Past:
+        return self.buffer.initial_state(batch, shape)
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (shape[0] * len(self.delays), *shape[1:])
+
+    def forward(self, xs: Shaped[Tensor, "time batch ..."], state: State | None = None) -> tuple[Tensor, Past]:
+        history, past = self.buffer.extend(xs, state)
+        start = self.buffer.length
+        return torch.cat([history[start - d : start - d + len(xs)] for d in self.delays], dim=2), past
+
+    def step(self, x: Shaped[Tensor, "batch ..."], state: State | None = None) -> tuple[Tensor, Past]:
+        ys, past = self.forward(x.unsqueeze(0), state)
+        return ys[0], past
+
+    def extra_repr(self) -> str:
+        return f"delays={self.delays}"

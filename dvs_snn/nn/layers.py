@@ -37,19 +37,19 @@ class Saturate(nn.Module):
 
 def conv_norm(
     in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, *, gain: float = 1.0
-) -> list[nn.Module]:
+) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
     """Convolution (padded, no bias) and batch normalisation that starts with mean 0 and standard deviation `gain`."""
-    convolution = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, bias=False)
+    convolution = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
     norm = nn.BatchNorm2d(out_channels)
     nn.init.constant_(norm.weight, gain)
-    return [convolution, norm]
+    return convolution, norm
 
 
-def linear_norm(in_features: int, out_features: int, *, gain: float = 1.0) -> list[nn.Module]:
+def linear_norm(in_features: int, out_features: int, *, gain: float = 1.0) -> tuple[nn.Linear, nn.BatchNorm1d]:
     """As `conv_norm`, for a linear map."""
     norm = nn.BatchNorm1d(out_features)
     nn.init.constant_(norm.weight, gain)
-    return [nn.Linear(in_features, out_features, bias=False), norm]
+    return nn.Linear(in_features, out_features, bias=False), norm
 
 
 def fold_batch_norm(network: Network) -> Network:

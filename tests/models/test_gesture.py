@@ -20,6 +20,7 @@ SMALL = {
     "kernels": (5, 3),
     "strides": (2, 2),
     "bridge_bins": 3,
+    "delays": (0, 2),
     "block_channels": (8,),
     "hidden": 12,
 }
@@ -45,7 +46,7 @@ def trained(**options: object) -> GestureNet:
     [
         pytest.param({}, id="default"),
         pytest.param({"deformable": True, "rate_source": "attention"}, id="deformable"),
-        pytest.param({"block_channels": (), "bridge_bins": 1, "leak": 1.0}, id="bare"),
+        pytest.param({"block_channels": (), "bridge_bins": 1, "leak": 1.0, "delays": (0,)}, id="bare"),
     ],
 )
 def test_laws_of_streaming(options: dict) -> None:
@@ -167,6 +168,7 @@ def test_configuration_round_trips_through_json() -> None:
         ("gesture", {"leak": 0.0}, "leak"),
         ("gesture", {"readout_tau": 0.0}, "readout_tau"),
         ("gesture", {"periods": (2.0, 60.0)}, "periods"),
+        ("gesture", {"taus": (9.0, 3.0)}, "taus"),
         ("gesture", {"count_limit": 0}, "cap"),
         ("gesture", {"rate_source": "events"}, "rate_source"),
         ("gesture", {"strides": (2, 2)}, "one channel number"),

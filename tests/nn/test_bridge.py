@@ -14,6 +14,7 @@ VARIANTS = [
     pytest.param({}, id="default"),
     pytest.param({"score_scale": "none", "rate_source": "attention"}, id="published-scale-attention-rate"),
     pytest.param({"deformable": True}, id="deformable"),
+    pytest.param({"spacing": 2, "bins": 3}, id="every-second-bin"),
 ]
 
 
@@ -37,7 +38,8 @@ def literal(asab: ASAB, xs: Tensor) -> Tensor:
     for t in range(time):
         for b in range(batch):
             for c in range(channels):
-                window = [xs[s, b, c] if s >= 0 else torch.zeros_like(xs[0, b, c]) for s in range(t - bins + 1, t + 1)]
+                seen = [t - (bins - 1 - j) * asab.convolution.spacing for j in range(bins)]
+                window = [xs[s, b, c] if s >= 0 else torch.zeros_like(xs[0, b, c]) for s in seen]
                 a_sc = []
                 for j, spike_map in enumerate(window):
                     kernel = asab.convolution.weight[j]
@@ -62,8 +64,9 @@ def literal(asab: ASAB, xs: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("source", ["spikes", "attention"])
 @pytest.mark.parametrize("scale", ["learned", "fixed", "none"])
-def test_equals_the_equations_written_out(scale: str, source: str) -> None:
-    asab = build(score_scale=scale, rate_source=source)
+@pytest.mark.parametrize("spacing", [1, 3])
+def test_equals_the_equations_written_out(spacing: int, scale: str, source: str) -> None:
+    asab = build(spacing=spacing, bins=4 if spacing == 1 else 2, score_scale=scale, rate_source=source)
     xs = spikes(6, 2, 2, 4, 5)
     assert (asab(xs)[0] - literal(asab, xs)).abs().max() < 1e-12
 
@@ -97,7 +100,7 @@ def test_blocks_of_time_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("options", VARIANTS)
 def test_gradients_are_those_of_finite_differences(options: dict) -> None:
-    asab = build(bins=3, kernel_size=3, **options)
+    asab = build(**{"bins": 3, "kernel_size": 3, **options})
     xs = torch.rand(4, 1, 2, 3, 3, dtype=torch.double, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: asab(x)[0], (xs,), atol=1e-6)
     parameters = [parameter for parameter in asab.parameters() if parameter.requires_grad]
@@ -142,9 +145,8 @@ def test_offsets_are_learned_from_the_first_step() -> None:
 @pytest.mark.parametrize("options", VARIANTS)
 def test_attention_rows_are_distributions_over_keys(options: dict) -> None:
     asab = build(**options)
-    attention = asab.attention(torch.randn(7, 4, 30, dtype=torch.double))
-    assert attention.shape == (4, 4, 7)
-    assert torch.allclose(attention.sum(1), torch.ones(4, 7, dtype=torch.double))
+    attention = asab.attention(torch.randn(7, asab.bins, 30, dtype=torch.double))
+    assert torch.allclose(attention.sum(1), torch.ones(asab.bins, 7, dtype=torch.double))
     assert attention.min() >= 0
 
 
@@ -178,6 +180,7 @@ def test_window_is_forgotten_after_its_length() -> None:
     ("options", "message"),
     [
         ({"bins": 0}, "bins"),
+        ({"spacing": 0}, "spacing"),
         ({"kernel_size": 4}, "odd"),
         ({"score_scale": "sqrt"}, "score_scale"),
         ({"rate_source": "both"}, "rate_source"),

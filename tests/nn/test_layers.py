@@ -35,7 +35,7 @@ def test_folded_layers_compute_the_same() -> None:
 
 def test_folded_backbone_gives_the_same_spikes() -> None:
     xs = torch.poisson(torch.rand(20, 4, 2, 16, 16))
-    backbone = used(spiking_backbone(2, (8, 8), (5, 3), (2, 2), tau=3.0), xs)
+    backbone = used(spiking_backbone(2, (8, 8), (5, 3), (2, 2), taus=(1.0, 5.0)), xs)
     before, _ = backbone(xs)
     after, _ = fold_batch_norm(backbone)(xs)
     assert 0.01 < before.mean() < 0.6
@@ -69,9 +69,9 @@ def test_counts_saturate_and_stay_integers() -> None:
     ("options", "message"),
     [
         ({"channels": (8,), "kernels": (3, 3), "strides": (1,)}, "one channel number"),
-        ({"channels": (8,), "kernels": (3,), "strides": (1,), "tau": 0.0}, "time constant"),
+        ({"channels": (8,), "kernels": (3,), "strides": (1,), "taus": (0.0, 3.0)}, "taus"),
     ],
 )
 def test_impossible_backbones_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        spiking_backbone(2, **{"tau": 3.0, **options})
+        spiking_backbone(2, **{"taus": (3.0, 3.0), **options})
