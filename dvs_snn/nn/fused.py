@@ -9,7 +9,7 @@ import itertools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dvs_snn.nn.buffers import empty_like
-from dvs_snn.nn.kernels import LANES, Form, Plan, backward_kernel, block_lanes, forward_kernel
+from dvs_snn.nn.kernel_text import LANES, Form, Plan
+from dvs_snn.nn.kernels import backward_kernel, block_lanes, forward_kernel
 from dvs_snn.nn.surrogate import Surrogate
 
 if TYPE_CHECKING:
@@ -54,36 +55,35 @@ def fused_scan(
     if order is None:
         xs = xs.contiguous()
         order = tuple(range(xs.dim()))
-    names, forms, tensors = _flatten(c, structure, xs, order)
-    grads = torch.is_grad_enabled()
-    learned = tuple(
-        name
-        for name, form, tensor in zip(names, forms, tensors, strict=True)
-        if grads and form != "one" and tensor.requires_grad
-    )
-    plan = Plan(
-        structure.states,
-        structure.fires,
-        structure.before,
-        structure.after,
-        structure.delayed,
-        structure.spiking,
-        c.hard,
-        tuple(zip(names, forms, strict=True)),
-    )
-    used = [tensor for tensor, form in zip(tensors, forms, strict=True) if form != "one"]
+    scan, used = plan_scan(xs, order, c, structure, surrogate, detach_reset)
     states = list(u) if u is not None else []
-    scan = _Scan(plan, learned, order, surrogate, not detach_reset)
-    if grads and (learned or xs.requires_grad or any(state.requires_grad for state in states)):
+    if torch.is_grad_enabled() and (scan.learned or any(tensor.requires_grad for tensor in (xs, *states))):
         outputs = _Function.apply(scan, len(states), xs, *states, *used)
     else:
         outputs = scan.forward(xs, states, used)
     return outputs[0], tuple(outputs[1:])
 
 
+def plan_scan(
+    xs: Tensor,
+    order: tuple[int, ...],
+    c: Coefficients,
+    structure: Structure,
+    surrogate: Surrogate,
+    detach_reset: bool,
+) -> tuple[Scan, list[Tensor]]:
+    """The scan for these inputs, and the coefficients that it takes as tensors."""
+    names, forms, tensors = _flatten(c, structure, xs, order)
+    taken = [(n, tensor) for n, form, tensor in zip(names, forms, tensors, strict=True) if form != "one"]
+    learned = tuple(n for n, tensor in taken if torch.is_grad_enabled() and tensor.requires_grad)
+    plan = Plan(**vars(structure), hard=c.hard, coefficients=tuple(zip(names, forms, strict=True)))
+    return Scan(plan, learned, order, surrogate, not detach_reset), [tensor for _, tensor in taken]
+
+
 def _memory_order(xs: Tensor) -> tuple[int, ...] | None:
     """Dimensions such that the permuted tensor is contiguous with time first; None if there are none."""
-    order = (0, *sorted(range(1, xs.dim()), key=lambda d: (-xs.stride(d), d)))
+    strides = tuple(xs.stride())
+    order = (0, *sorted(range(1, xs.dim()), key=lambda d: (-strides[d], d)))
     return order if xs.permute(order).is_contiguous() else None
 
 
@@ -119,7 +119,7 @@ def _flatten(
 
 
 @dataclass(frozen=True)
-class _Scan:
+class Scan:
     """One call of the kernels, without autograd."""
 
     plan: Plan
@@ -127,6 +127,15 @@ class _Scan:
     order: tuple[int, ...]
     surrogate: Surrogate
     attached: bool
+
+    @property
+    def backward_plan(self) -> Plan:
+        return replace(self.plan, learned=self.learned, surrogate=self.surrogate.code)
+
+    @property
+    def taken(self) -> list[str]:
+        """Names of the coefficients that are tensors."""
+        return [name for name, form in self.plan.coefficients if form != "one"]
 
     def lanes(self, tensor: Tensor) -> np.ndarray:
         """Tensor `[time, batch, ...]` in memory order as an array `[time, lanes]`."""
@@ -167,7 +176,7 @@ class _Scan:
         grad_ends: Sequence[Tensor | None],
     ) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
         """Gradients of the input, the initial states and the learned coefficients."""
-        plan = Plan(**{**vars(self.plan), "learned": self.learned, "surrogate": self.surrogate.code})
+        plan = self.backward_plan
         if grad_out is None:
             grad_out = torch.zeros_like(xs)
         elif not grad_out.permute(self.order).is_contiguous():
@@ -179,23 +188,31 @@ class _Scan:
         begin = [self.flat(state) for state in states] or [_zeros(count, x.dtype)] * plan.states
         scalars, vectors = self.split(used, x.dtype)
         parts = _parts(x.shape)
-        grads = {n: np.zeros(len(parts)) if n in plan.scalars else np.empty(count, x.dtype) for n in self.learned}
+        grads = self.no_gradients(len(parts), count, x.dtype)
         p0, p1 = (x.dtype.type(p) for p in self.surrogate.kernel_parameters())
         kernel = backward_kernel(plan)
         arguments = (x, self.lanes(grad_out), self.lanes(grad_x), *begin, *(self.flat(g) for g in grad_u))
         arguments += (scalars, *vectors, p0, p1, x.dtype.type(self.attached), *grads.values())
         block = block_lanes(plan, time, x.itemsize)
         _share(x.shape, lambda start, stop, part: kernel(*arguments, start, stop, block, part))
-        tensors = {
-            name: torch.tensor(grad.sum(), dtype=xs.dtype) if name in plan.scalars else torch.from_numpy(grad)
+        return grad_x, grad_u, self.as_tensors(grads, xs.dtype)
+
+    def no_gradients(self, parts: int, lanes: int, dtype: np.dtype) -> dict[str, np.ndarray]:
+        """Where the kernels add the gradients of the learned coefficients."""
+        scalars = self.plan.scalars
+        return {n: np.zeros(parts) if n in scalars else np.zeros(lanes, dtype) for n in self.learned}
+
+    def as_tensors(self, grads: dict[str, np.ndarray], dtype: torch.dtype) -> dict[str, Tensor]:
+        """Gradients of the coefficients; those of scalars are summed over the chunks of lanes."""
+        return {
+            name: torch.tensor(grad.sum(), dtype=dtype) if name in self.plan.scalars else torch.from_numpy(grad)
             for name, grad in grads.items()
         }
-        return grad_x, grad_u, tensors
 
 
 class _Function(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, scan: _Scan, state_count: int, xs: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, scan: Scan, state_count: int, xs: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.scan, ctx.state_count = scan, state_count
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(xs, *tensors)
@@ -207,8 +224,7 @@ class _Function(torch.autograd.Function):
         xs, *tensors = ctx.saved_tensors
         states, used = tensors[: ctx.state_count], tensors[ctx.state_count :]
         grad_x, grad_u, learned = ctx.scan.backward(xs, states, used, grads[0], grads[1:])
-        names = [name for name, form in ctx.scan.plan.coefficients if form != "one"]
-        return None, None, grad_x, *grad_u[: ctx.state_count], *(learned.get(name) for name in names)
+        return None, None, grad_x, *grad_u[: ctx.state_count], *(learned.get(name) for name in ctx.scan.taken)
 
 
 @lru_cache(maxsize=4)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.nn.fused import fusable, fused_scan
+from dvs_snn.nn.recurrent import fused_recurrent_scan
 from dvs_snn.nn.surrogate import ATan, Surrogate
 from dvs_snn.nn.temporal import State, Temporal
 
@@ -132,6 +133,24 @@ def linear_scan(
     return torch.stack(outputs), u
 
 
+def recurrent_scan(
+    xs: Tensor,
+    u: tuple[Tensor, ...],
+    spikes: Tensor,
+    recurrent: nn.Linear,
+    c: Coefficients,
+    structure: Structure,
+    surrogate: Surrogate,
+    detach_reset: bool,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """`linear_step` folded over time, with the layer's last spikes added to its input through `recurrent`."""
+    outputs = []
+    for x in xs:
+        spikes, u = linear_step(x + recurrent(spikes), u, c, structure, surrogate, detach_reset)
+        outputs.append(spikes)
+    return torch.stack(outputs), u
+
+
 def _times(coefficient: Coefficient, tensor: Tensor) -> Tensor | None:
     if isinstance(coefficient, Tensor):
         return coefficient * tensor
@@ -210,20 +229,25 @@ class LinearNeuron(Temporal):
     def forward(self, xs: Float[Tensor, "time batch *sample"], state: State | None = None) -> tuple[Tensor, State]:
         if len(xs) == 0:
             raise ValueError("a sequence needs at least one step")
+        if state is not None:
+            self._check(state, tuple(xs.shape[1:]))
         c = self.coefficients(xs.dtype)
-        if self.recurrent is None and fusable(xs, self.surrogate):
-            begin = None if state is None else tuple(state)
-            outputs, u = fused_scan(xs, begin, c, self.structure, self.surrogate, self.detach_reset)
-            return outputs, self.state_type(*u)
-        if state is None:
-            state = self._rest(xs, tuple(xs.shape[1:]))
+        how = (c, self.structure, self.surrogate, self.detach_reset)
+        fused = fusable(xs, self.surrogate)
         if self.recurrent is None:
-            outputs, u = linear_scan(xs, tuple(state), c, self.structure, self.surrogate, self.detach_reset)
+            if fused:
+                outputs, u = fused_scan(xs, None if state is None else tuple(state), *how)
+            else:
+                outputs, u = linear_scan(xs, tuple(state or self._rest(xs, tuple(xs.shape[1:]))), *how)
             return outputs, self.state_type(*u)
-        u, spikes = tuple(state.neuron), state.spikes
-        rows = []
-        for x in xs:
-            current = x + self.recurrent(spikes)
-            spikes, u = linear_step(current, u, c, self.structure, self.surrogate, self.detach_reset)
-            rows.append(spikes)
-        return torch.stack(rows), RecurrentState(self.state_type(*u), spikes)
+        state = state or self._rest(xs, tuple(xs.shape[1:]))
+        scan = fused_recurrent_scan if fused else recurrent_scan
+        outputs, u = scan(xs, tuple(state.neuron), state.spikes, self.recurrent, *how)
+        return outputs, RecurrentState(self.state_type(*u), outputs[-1])
+
+    def _check(self, state: State, shape: tuple[int, ...]) -> None:
+        """A state of another batch would be broadcast without a word."""
+        tensors = state if self.recurrent is None else (*state.neuron, state.spikes)
+        for tensor in tensors:
+            if tuple(tensor.shape) != shape:
+                raise ValueError(f"state of shape {tuple(tensor.shape)} does not fit an input of shape {shape}")

@@ -1,0 +1,27 @@
+"""`dvs-snn bench SUBJECT`: measure this machine; each subject is a module of `dvs_snn.bench` with `run(args)`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pkgutil
+from pathlib import Path
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the verb `bench`; the subjects are found by file name, nothing heavy is imported."""
+    parser = subparsers.add_parser("bench", help="measure speed: kernels and training, decoding, latency")
+    parser.add_argument("subject", choices=subjects(), help="what to measure")
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    parser.set_defaults(run=run)
+
+
+def subjects() -> list[str]:
+    """Names of the benchmarks."""
+    folder = Path(__file__).parents[1] / "bench"
+    return sorted(module.name for module in pkgutil.iter_modules([str(folder)]))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one benchmark; its table goes to stdout."""
+    return int(importlib.import_module(f"dvs_snn.bench.{args.subject}").run(args) or 0)
