@@ -26,6 +26,11 @@ def clapping(clock: Clock, motion: Motion) -> None:
     meet = clock.path(u(-0.09, 0.09), u(0.05, 0.55) * reach, u(0.35, 0.78) * reach) + clock.jitter(0.006)
     tilt = float(np.clip(clock.rng.normal(0, 0.5), -1.1, 1.1))  # the line of the clap is not level
     common = u(-0.25, 0.6)
+    if clock.chance(0.25):  # one hand is held out and the other slaps onto it, mostly from above
+        share, common, steep = u(0.78, 0.95), u(-0.2, 0.3), u(0.2, 0.8)
+        tilt = steep
+        if clock.chance(0.5):
+            share, tilt = 1 - share, -steep
     for side, sign in ((RIGHT, -1.0), (LEFT, 1.0)):
         way = travel * (share if side == RIGHT else 1 - share) * clock.amplitude(1.0, 0.1)
         climb = common + (tilt if side == RIGHT else -tilt)
