@@ -212,6 +212,19 @@ class ASAB(Temporal):
         # Rows last: a softmax over eight neighbouring numbers runs at a twentieth of the speed.
         return torch.softmax(_Permute.apply(scores, 1, 2, 0), dim=1)
 
+    def _block(
+        self, history: Float[Tensor, "length batch channel height width"]
+    ) -> Float[Tensor, "time batch channel height width"]:
+        """One block of time; what is as large as the windows, or larger, is made twice rather than kept."""
+        maps = history.flatten(1, 2)
+        if not torch.is_grad_enabled():
+            return self._attend(self.convolution.responses(maps), history)
+        if self.convolution.matrix_form:
+            windows = self.convolution.responses(maps)
+        else:  # offsets and samples of every tap
+            windows = checkpoint(self.convolution.responses, maps, use_reentrant=False, preserve_rng_state=False)
+        return checkpoint(self._attend, windows, history, use_reentrant=False, preserve_rng_state=False)
+
     def _attend(
         self, windows: Float[Tensor, "n bins p"], history: Float[Tensor, "length batch channel height width"]
     ) -> Float[Tensor, "time batch channel height width"]:
@@ -238,15 +251,8 @@ class ASAB(Temporal):
     ) -> tuple[Float[Tensor, "time batch channel height width"], Past]:
         history, past = self.buffer.extend(xs, state)
         block = max(1, BLOCK_ELEMENTS // (self.bins * xs[0].numel()))
-        features = []
-        for start in range(0, len(xs), block):
-            part = history[start : start + block + self.buffer.length]
-            windows = self.convolution.responses(part.flatten(1, 2))
-            if torch.is_grad_enabled():  # scores and weights are as large as the windows: cheaper made twice than kept
-                features.append(checkpoint(self._attend, windows, part, use_reentrant=False, preserve_rng_state=False))
-            else:
-                features.append(self._attend(windows, part))
-        return torch.cat(features), past
+        starts = range(0, len(xs), block)
+        return torch.cat([self._block(history[t : t + block + self.buffer.length]) for t in starts]), past
 
     def step(
         self, x: Float[Tensor, "batch channel height width"], state: State | None = None
