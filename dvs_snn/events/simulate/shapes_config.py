@@ -38,7 +38,7 @@ class ShapesConfig:
     speed_spread: float = 0.8
     contrast: tuple[float, float] = (0.5, 1.8)
     background_chance: float = 0.75
-    background_contrast: tuple[float, float] = (0.1, 0.6)
+    background_contrast: tuple[float, float] = (0.1, 0.9)
     crossing_chance: float = 0.5
     leave_chance: float = 0.35
     occluder_chance: float = 0.35

@@ -66,6 +66,16 @@ def _distance(geometry, vertices, count, x, y):  # type: ignore[no-untyped-def]
     return sign * math.sqrt(nearest)
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _mirrored(u):  # type: ignore[no-untyped-def]
+    """A texture's coordinate folded into [0, 1], so that the texture repeats as in a mirror."""
+    if u < 0.0 or u > 1.0:
+        u = abs(u) % 2.0
+        if u > 1.0:
+            u = 2.0 - u
+    return u
+
+
 @njit(cache=True, nogil=True)
 def signed_distances(out, geometry, vertices, count, points):  # type: ignore[no-untyped-def]
     """Signed distance of every row of `points` (body's own coordinates) into `out`."""
@@ -124,8 +134,8 @@ def draw_bodies(out, poses, order, geometry, vertices, counts, textures, soft, l
                     if c <= 0.0:
                         continue
                     c = 1.0 if c >= 1.0 else c * c * (3.0 - 2.0 * c)
-                fu = min(max(0.5 + 0.5 * qx / shape[6], 0.0), 1.0) * (size - 1)
-                fv = min(max(0.5 + 0.5 * qy / shape[7], 0.0), 1.0) * (size - 1)
+                fu = _mirrored(0.5 + 0.5 * qx / shape[6]) * (size - 1)
+                fv = _mirrored(0.5 + 0.5 * qy / shape[7]) * (size - 1)
                 j, i = min(int(fu), size - 2), min(int(fv), size - 2)
                 b, a = fu - j, fv - i
                 tone = (texture[i, j] * (1 - b) + texture[i, j + 1] * b) * (1 - a) + (

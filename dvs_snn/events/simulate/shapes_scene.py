@@ -150,7 +150,7 @@ class ShapesScene:
         rate = np.full(len(grid), 1 / self.config.longest_frame_s)
         rate = np.maximum(rate, np.hypot(*self.camera(grid)[1].T) / self.config.frame_px)
         if self.flicker_hz:
-            rate = np.maximum(rate, 16 * self.flicker_hz)
+            rate = np.maximum(rate, 8 * self.flicker_hz)
         motion = self.motion(grid)
         far = np.array([self.sensor.width, self.sensor.height])
         for k, body in enumerate(self.bodies):
@@ -196,9 +196,8 @@ class ShapesScene:
         value = np.zeros((rows, columns))
         if rng.random() < self.config.background_chance:
             kind = str(rng.choice(BACKGROUNDS))
-            value = pattern(rng, kind, columns / 2, rows / 2, columns, rows) * rng.uniform(
-                *self.config.background_contrast
-            )
+            value = pattern(rng, kind, columns / 2, rows / 2, columns, rows)
+            value *= rng.uniform(*self.config.background_contrast)
         return np.clip(self.tone * np.exp(value), DARKEST, BRIGHTEST).astype(np.float32)
 
     def _random_radii(self, rng: Generator, count: int) -> Array:
@@ -217,13 +216,14 @@ class ShapesScene:
                 meetings[first] = meetings[first + 1] = Meeting(float(rng.uniform(0.2, 0.8) * seconds), place)
         paths = []
         for radius, meeting in zip(radii, meetings, strict=True):
-            border = -1.5 * radius if rng.random() < config.leave_chance else 0.8 * radius
+            border = -1.5 * radius if rng.random() < config.leave_chance else 1.05 * radius
             border = np.minimum(border, 0.4 * whole)
             kinds = meeting_kinds if meeting else config.paths
             kind = str(rng.choice(kinds))
             speed = config.median_speed_px_s * np.exp(config.speed_spread * rng.standard_normal())
             speed = float(np.clip(speed, *config.speed_px_s)) * self.unit
-            region = Region(np.broadcast_to(border, 2), whole - border)
+            low = np.broadcast_to(border, 2)
+            region = Region(low, np.maximum(whole - border, low + 1))  # of at least a pixel, in the smallest sensor
             paths.append(random_path(rng, kind, region, speed, seconds, meeting))
         return paths
 
@@ -246,11 +246,12 @@ class ShapesScene:
 
     def _random_occluder(self, rng: Generator) -> Body:
         """A pillar, a beam or a slanted bar that spans the image."""
-        half_length = 0.75 * float(np.hypot(self.sensor.width, self.sensor.height))
+        half_length = 0.9 * float(np.hypot(self.sensor.width, self.sensor.height))
         geometry = np.zeros(len(GEOMETRY))
         half_width = max(1.5, rng.uniform(4, 14) * self.unit)
         geometry[:3] = RECTANGLE, half_width, half_length
-        geometry[4:8] = half_width, np.hypot(half_width, half_length), half_width, half_length
+        tile = min(half_length, 45 * self.unit)  # the texture is repeated, mirrored, along the bar
+        geometry[4:8] = half_width, np.hypot(half_width, half_length), half_width, tile
         corners = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * geometry[1:3]
         tone = float(np.clip(self.tone * np.exp(rng.uniform(-1.2, 1.2)), 0.02, 1.3))
         texture = self._texture(rng, str(rng.choice(self.config.textures)), geometry, tone, 0.8)
@@ -295,7 +296,7 @@ def random_outline(rng: Generator, kind: str, radius: float) -> tuple[Array, Arr
             length = radius * rng.uniform(0.85, 1.15, 3)
         else:
             angle = np.pi * np.arange(2 * tips) / tips
-            length = radius * np.where(np.arange(2 * tips) % 2, rng.uniform(0.4, 0.7), 1.0)
+            length = radius * np.where(np.arange(2 * tips) % 2, rng.uniform(0.35, 0.62), 1.0)
         corners = length[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
         geometry[0] = POLYGON
         reach = float(length.max())
@@ -312,6 +313,6 @@ def random_outline(rng: Generator, kind: str, radius: float) -> tuple[Array, Arr
 
 def _shake_waves(rng: Generator, size_px: float) -> tuple[Array, Array, Array]:
     """Amplitudes, angular rates and phases [3, 2] of a trembling hand or robot; fast waves are smaller."""
-    hertz = np.exp(rng.uniform(np.log(0.5), np.log(10), (3, 2)))
+    hertz = np.exp(rng.uniform(np.log(1), np.log(12), (3, 2)))
     size = rng.uniform(0.3, 1.0, (3, 2)) / np.sqrt(hertz)
     return size_px * size / size.sum(axis=0), 2 * np.pi * hertz, rng.uniform(0, 2 * np.pi, (3, 2))
