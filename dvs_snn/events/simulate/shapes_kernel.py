@@ -76,6 +76,15 @@ def _mirrored(u):  # type: ignore[no-untyped-def]
     return u
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _crossing(slope, offset, half):  # type: ignore[no-untyped-def]
+    """The x for which |slope x + offset| <= half, from low to high."""
+    if abs(slope) < 1e-9:
+        return (-1e9, 1e9) if abs(offset) <= half else (1e9, -1e9)
+    a, b = (-half - offset) / slope, (half - offset) / slope
+    return min(a, b), max(a, b)
+
+
 @njit(cache=True, nogil=True)
 def signed_distances(out, geometry, vertices, count, points):  # type: ignore[no-untyped-def]
     """Signed distance of every row of `points` (body's own coordinates) into `out`."""
@@ -114,19 +123,23 @@ def draw_bodies(out, poses, order, geometry, vertices, counts, textures, soft, l
         shape, corners, count, texture = geometry[n], vertices[n], counts[n], textures[n]
         reach = shape[5] * scale + 0.5 * soft
         inside, hole = shape[4] * scale - 0.5 * soft, shape[3] * scale
-        top, bottom = max(0, math.ceil(py - reach)), min(height - 1, math.floor(py + reach))
-        half_x, half_y = reach, reach
-        if int(shape[0]) == RECTANGLE:
-            half_x = (abs(cos) * shape[1] + abs(sin) * shape[2]) * scale + 0.5 * soft
-            half_y = (abs(sin) * shape[1] + abs(cos) * shape[2]) * scale + 0.5 * soft
-            top, bottom = max(0, math.ceil(py - half_y)), min(height - 1, math.floor(py + half_y))
-        left, right = max(0, math.ceil(px - half_x)), min(width - 1, math.floor(px + half_x))
-        for y in range(top, bottom + 1):
+        half_u, half_v = shape[1] * scale + 0.5 * soft, shape[2] * scale + 0.5 * soft
+        boxed = int(shape[0]) == RECTANGLE
+        half_y = abs(sin) * half_u + abs(cos) * half_v if boxed else reach
+        for y in range(max(0, math.ceil(py - half_y)), min(height - 1, math.floor(py + half_y)) + 1):
+            dy = y - py
+            # columns of this row that the body can reach: a bar across the image covers few of each row
+            if boxed:
+                low_u, high_u = _crossing(cos, sin * dy, half_u)
+                low_v, high_v = _crossing(-sin, cos * dy, half_v)
+                low, high = max(low_u, low_v), min(high_u, high_v)
+            else:
+                high = math.sqrt(max(reach * reach - dy * dy, 0.0))
+                low = -high
+            left, right = math.ceil(max(px + low, 0.0)), math.floor(min(px + high, width - 1.0))
             for x in range(left, right + 1):
-                dx, dy = x - px, y - py
+                dx = x - px
                 squared = dx * dx + dy * dy
-                if squared > reach * reach:
-                    continue
                 qx, qy = (cos * dx + sin * dy) / scale, (cos * dy - sin * dx) / scale
                 c = 1.0
                 if hole > 0.0 or inside <= 0.0 or squared > inside * inside:
