@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
+from dvs_snn.nn.kernel_surrogates import SURROGATES, constants
+
 LANES = 4096
 """Most lanes of a block, a constant in the text: the compiler then knows that scratch rows do not overlap."""
 Form = Literal["one", "scalar", "lanes"]
@@ -130,37 +132,6 @@ class _Writer:
                 self.say(f"e{k} = {terms}")
                 values[k] = f"e{k}"
         return values
-
-
-SURROGATES = {
-    0: ("y = p1 * z", "g = p0 / (one + y * y)"),  # ATan: p0 = α/2, p1 = πα/2
-    1: ("y = one + p1 * abs(z)", "g = one / (y * y)"),  # fast sigmoid: p1 = k
-    2: ("y = p1 - abs(z)", "g = p0 * (y if y > zero else zero)"),  # triangle: p0 = 1/γ², p1 = γ
-    3: ("y = -p1 * abs(z)", "EXP", "g = p0 * e / ((one + e) * (one + e))"),  # sigmoid: p0 = p1 = α
-    4: ("g = p0 if abs(z) < p1 else zero",),  # rectangle: p0 = 1/2a, p1 = a
-    5: ("y = -p1 * abs(z)", "EXP", "g = p0 * e"),  # SLAYER: p0 = cα/2, p1 = α
-    6: ("y = one + abs(z)", "g = p0 / (y * y)"),  # SuperSpike: p0 = α
-}
-"""g(z) by the surrogate's code; p0 and p1 are made from its scale by `surrogate_parameters`."""
-
-
-def _surrogate(code: int) -> list[str]:
-    lines = []
-    for line in SURROGATES[code]:
-        lines += _EXP if line == "EXP" else [line]
-    return lines
-
-
-# exp(y), y <= 0, without a library call so that lanes stay vectors: y = r - m ln 2, a polynomial in r, then halvings.
-_EXP = [
-    "y = y if y > low else low",
-    "m = np.int32(half - y * log2e)",
-    "mf = scalars.dtype.type(m)",
-    "r = y + mf * ln2_high + mf * ln2_low",
-    "e = one",
-    *(f"e = one + r * e * inverse{n}" for n in range(12, 0, -1)),
-    *(f"e = e * (power{bit} if m & {1 << bit} else one)" for bit in range(7)),
-]
 
 
 def forward_text(plan: Plan) -> str:
@@ -284,14 +255,14 @@ def backward_text(plan: Plan) -> str:
     return f"""
 def walk({", ".join(["xt", "got", "gxt", *(f"past_{name}" for name in kept), *walk])}):
     one, zero, half = got.dtype.type(1), got.dtype.type(0), got.dtype.type(0.5)
-{_indent(_constants(plan) + _unpack(plan), 4)}
+{_indent(constants(plan.surrogate) + _unpack(plan), 4)}
     for i in range(count):
 {_indent([*(f"{name} = past_{name}[i]" for name in kept), *_walk_lines(plan)], 8)}
 
 
 def backward({", ".join(arguments)}):
     one, zero, half = x.dtype.type(1), x.dtype.type(0), x.dtype.type(0.5)
-{_indent(_constants(plan) + _unpack(plan), 4)}
+{_indent(constants(plan.surrogate) + _unpack(plan), 4)}
 {_indent([f"{row} = np.zeros({LANES}, x.dtype)" for row in rows], 4)}
 {_indent([f"all_{name} = np.empty((x.shape[0], block), x.dtype)" for name in kept], 4)}
     for first in range(start, stop, block):
@@ -330,7 +301,7 @@ def _reverse_release(writer: _Writer, h: list[str], delayed: bool) -> None:
                 writer.say(f"gs = gs - attached * {h[k]} * g{k}")
                 writer.say(f"g{k} = g{k} * (one - s)")
     writer.say(f"z = {h[plan.fires]} - {threshold}")
-    writer.lines += [line.replace("g =", "surrogate =") for line in _surrogate(plan.surrogate)]
+    writer.lines += SURROGATES[plan.surrogate]
     writer.say("gz = gs * surrogate")
     writer.say(f"g{plan.fires} = g{plan.fires} + gz")
     writer.learn("th", "-gz")
@@ -380,7 +351,7 @@ def _first_spike(plan: Plan) -> list[str]:
     """The delayed reset of step 0 belongs to a spike of the state that came in."""
     writer = _Writer(plan)
     writer.say(f"z = begin_u{plan.fires}[first + i] - {writer.value('th')}")
-    writer.lines += [line.replace("g =", "surrogate =") for line in _surrogate(plan.surrogate)]
+    writer.lines += SURROGATES[plan.surrogate]
     writer.say("gz = carry[i] * surrogate")
     writer.say(f"w{plan.fires}[i] = w{plan.fires}[i] + gz")
     writer.learn("th", "-gz")
@@ -394,17 +365,6 @@ def _copy(targets: list[str], sources: list[str]) -> list[str]:
 
 def _unpack(plan: Plan) -> list[str]:
     return [f"{name} = scalars[{n}]" for n, name in enumerate(plan.scalars)]
-
-
-def _constants(plan: Plan) -> list[str]:
-    """Numbers of the exponential, in the kernel's own precision: a bare literal would be float64."""
-    if "EXP" not in SURROGATES[plan.surrogate]:
-        return []
-    cast = "scalars.dtype.type"
-    lines = [f"low, log2e = {cast}(-87), {cast}(1.4426950408889634)"]
-    lines += [f"ln2_high, ln2_low = {cast}(0.693145751953125), {cast}(1.42860682030941723212e-6)"]
-    lines += [f"inverse{n} = {cast}({1 / n!r})" for n in range(1, 13)]
-    return lines + [f"power{bit} = {cast}({2.0 ** -(1 << bit)!r})" for bit in range(7)]
 
 
 def _indent(lines: list[str], spaces: int) -> str:

@@ -1,4 +1,4 @@
-"""The fused scans compiled (numba, CPU), each kind of neuron once; the machine code is kept in the user's cache folder."""
+"""The fused scans compiled (numba, CPU), once per kind of neuron; machine code is kept in the user's cache folder."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class LIF(_Threshold):
         surrogate: Surrogate | None = None,
         recurrent: int = 0,
     ) -> None:
-        _check("beta", beta, 0, 1)
+        _check("beta", beta, 0.0, 1.0)
         _positive("threshold", threshold)
         structure = Structure(1, delayed=_delayed(reset_timing))
         super().__init__(structure, surrogate=surrogate, detach_reset=detach_reset, recurrent=recurrent)
@@ -215,8 +215,8 @@ class CUBALIF(_Threshold):
         surrogate: Surrogate | None = None,
         recurrent: int = 0,
     ) -> None:
-        _check("alpha", alpha, 0, 1)
-        _check("beta", beta, 0, 1)
+        _check("alpha", alpha, 0.0, 1.0)
+        _check("beta", beta, 0.0, 1.0)
         _positive("threshold", threshold)
         structure = Structure(2, fires=1, before=(0, 1), delayed=_delayed(reset_timing))
         super().__init__(structure, surrogate=surrogate, detach_reset=detach_reset, recurrent=recurrent)
@@ -347,7 +347,7 @@ class TCLIF(_Threshold):
         recurrent: int = 0,
     ) -> None:
         _positive("threshold", threshold)
-        _check("leak", leak, 0, 1)
+        _check("leak", leak, 0.0, 1.0)
         structure = Structure(2, fires=1, before=(0, 1))
         surrogate = surrogate if surrogate is not None else Triangle()
         super().__init__(structure, surrogate=surrogate, detach_reset=detach_reset, recurrent=recurrent)
@@ -380,7 +380,7 @@ class LeakyIntegrator(_Threshold):
     def __init__(
         self, beta: float = 0.9, *, scale_input: bool = False, learn_beta: bool = False, shape: Shape = ()
     ) -> None:
-        _check("beta", beta, 0, 1)
+        _check("beta", beta, 0.0, 1.0)
         super().__init__(Structure(1, spiking=False), surrogate=None)
         self.scale_input = scale_input
         self._hold("beta", beta, learn_beta, shape)

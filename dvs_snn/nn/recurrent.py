@@ -1,7 +1,7 @@
 """The fused scan of a layer that hears its own last spikes: one matrix product and one kernel per step (CPU).
 
-Forward: `current[t] = x[t] + (bias + s[t-1] Wᵀ)`, then the neuron's step. Backward goes through the steps with the states
-kept from forward; the gradient of W is a single product over all steps at the end.
+Forward: `current[t] = x[t] + (bias + s[t-1] Wᵀ)`, then the neuron's step. Backward goes through the steps with the
+states kept from forward; the gradient of W is a single product over all steps at the end.
 """
 
 from __future__ import annotations
