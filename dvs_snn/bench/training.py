@@ -209,7 +209,7 @@ def layers() -> list[nn.Module]:
         nn.Conv2d(2, 32, 5, stride=2, padding=2),
         nn.Conv2d(32, 64, 3, stride=2, padding=1),
         nn.Conv2d(64, 64, 3, stride=2, padding=1),
-        nn.Sequential(nn.Flatten(), nn.Linear(64 * 16 * 16, CLASSES)),
+        nn.Sequential(nn.Flatten(), nn.Linear(64 * (CLIP_SHAPE[3] // 8) * (CLIP_SHAPE[4] // 8), CLASSES)),
     ]
 
 

@@ -2,20 +2,26 @@
 
 import json
 import sys
+from collections.abc import Iterator
 
 import pytest
+import torch
 
 from dvs_snn.bench import training
 from dvs_snn.cli import main
 
 
 @pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(training, "KERNEL_SHAPE", (3, 2, 4, 5, 5))
-    monkeypatch.setattr(training, "CLIP_SHAPE", (2, 1, 2, 128, 128))
+    monkeypatch.setattr(training, "CLIP_SHAPE", (2, 1, 2, 16, 16))
     monkeypatch.setattr(training, "TURNS", 1)
     for package in ("spikingjelly", "norse", "sinabs"):  # one peer stays, to be fast
         monkeypatch.setitem(sys.modules, package, None)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # tiny work on many threads is nothing but waiting
+    yield
+    torch.set_num_threads(threads)
 
 
 def test_json_holds_the_ratios_and_the_absent(tiny: None, capsys: pytest.CaptureFixture[str]) -> None:
