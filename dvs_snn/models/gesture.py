@@ -12,9 +12,12 @@ from torch import Tensor, nn
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.models.backbone import spiking_backbone
-from dvs_snn.nn import TCLIF, LeakyIntegrator, Sequential, State, Temporal
+from dvs_snn.nn import TCLIF, LeakyIntegrator, State, Temporal
 from dvs_snn.nn.bridge import ASAB
 from dvs_snn.nn.layers import Saturate, conv_norm, linear_norm
+
+CURRENT = 0.3
+"""Standard deviation of the head's input currents at the start: its oscillators pile up several bins of them."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,11 @@ class GestureConfig:
     """TC-LIF neurons."""
     periods: tuple[float, ...] = (10.0, 60.0)
     """Range of the TC-LIF neurons' own periods at the start; learned from there."""
-    leak: float = 0.98
+    leak: float = 0.95
     """TC-LIF leak per bin: 1 keeps everything, but noise then piles up in a stream without end."""
+    shortcut: bool = True
+    """The readout also sees the head's rectified input currents: what the bridge already knows need not pass the head,
+    and its gradient reaches the backbone from the first step."""
     readout_tau: float = 15.0
     dropout: float = 0.3
 
@@ -72,6 +78,7 @@ class GestureState(NamedTuple):
     backbone: Any
     bridge: Any
     head: Any
+    integrator: Any
 
 
 class GestureNet(Temporal):
@@ -111,14 +118,15 @@ class GestureNet(Temporal):
             blocks += [*conv_norm(channels, block_channels, 3, 2), nn.ReLU()]
             channels = block_channels
         blocks += [nn.Flatten(), nn.Dropout(config.dropout)]
-        blocks += linear_norm(channels * height * width, config.hidden, gain=0.3)
+        blocks += linear_norm(channels * height * width, config.hidden, gain=CURRENT)
         self.blocks = nn.Sequential(*blocks)
-        self.head = Sequential(
-            _head_neurons(config),
-            nn.Dropout(config.dropout),
-            nn.Linear(config.hidden, config.classes),
-            LeakyIntegrator(beta=math.exp(-1.0 / config.readout_tau), scale_input=True),
-        )
+        self.head = _head_neurons(config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.readout = nn.Linear(config.hidden, config.classes)
+        self.shortcut = nn.Linear(config.hidden, config.classes, bias=False) if config.shortcut else None
+        if self.shortcut is not None:
+            nn.init.normal_(self.shortcut.weight, std=1.0 / (CURRENT * math.sqrt(config.hidden)))
+        self.integrator = LeakyIntegrator(beta=math.exp(-1.0 / config.readout_tau), scale_input=True)
 
     def initial_state(self, batch: int, shape: tuple[int, ...]) -> GestureState:
         features = self.backbone.output_shape(shape)
@@ -126,6 +134,7 @@ class GestureNet(Temporal):
             self.backbone.initial_state(batch, shape),
             self.bridge.initial_state(batch, features),
             self.head.initial_state(batch, (self.config.hidden,)),
+            self.integrator.initial_state(batch, (self.config.classes,)),
         )
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -134,21 +143,29 @@ class GestureNet(Temporal):
     def forward(
         self, xs: Float[Tensor, "time batch channel height width"], state: State | None = None
     ) -> tuple[Float[Tensor, "time batch classes"], GestureState]:
-        before = GestureState(None, None, None) if state is None else GestureState(*state)
+        before = GestureState(None, None, None, None) if state is None else GestureState(*state)
         spikes, backbone = self.backbone(self.saturate(xs), before.backbone)
         features, bridge = self.bridge(spikes, before.bridge)
         currents = self.blocks(features.flatten(0, 1)).unflatten(0, tuple(xs.shape[:2]))
-        logits, head = self.head(currents, before.head)
-        return logits, GestureState(backbone, bridge, head)
+        decided, head = self.head(currents, before.head)
+        logits, integrator = self.integrator(self._read(decided, currents), before.integrator)
+        return logits, GestureState(backbone, bridge, head, integrator)
 
     def step(
         self, x: Float[Tensor, "batch channel height width"], state: State | None = None
     ) -> tuple[Float[Tensor, "batch classes"], GestureState]:
-        before = GestureState(None, None, None) if state is None else GestureState(*state)
+        before = GestureState(None, None, None, None) if state is None else GestureState(*state)
         spikes, backbone = self.backbone.step(self.saturate(x), before.backbone)
         features, bridge = self.bridge.step(spikes, before.bridge)
-        logits, head = self.head.step(self.blocks(features), before.head)
-        return logits, GestureState(backbone, bridge, head)
+        currents = self.blocks(features)
+        decided, head = self.head.step(currents, before.head)
+        logits, integrator = self.integrator.step(self._read(decided, currents), before.integrator)
+        return logits, GestureState(backbone, bridge, head, integrator)
+
+    def _read(self, spikes: Float[Tensor, "... hidden"], currents: Float[Tensor, "... hidden"]) -> Tensor:
+        """Evidence for each class in this bin."""
+        evidence = self.readout(self.dropout(spikes))
+        return evidence if self.shortcut is None else evidence + self.shortcut(self.dropout(torch.relu(currents)))
 
 
 def _head_neurons(config: GestureConfig) -> TCLIF:
@@ -161,5 +178,5 @@ def _head_neurons(config: GestureConfig) -> TCLIF:
         neurons.c1.copy_(torch.logit(coupling))
         neurons.c2.copy_(torch.logit(coupling))
         if neurons.recurrent is not None:
-            neurons.recurrent.weight.mul_(0.5)
+            neurons.recurrent.weight.mul_(0.1)
     return neurons

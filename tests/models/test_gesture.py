@@ -46,7 +46,9 @@ def trained(**options: object) -> GestureNet:
     [
         pytest.param({}, id="default"),
         pytest.param({"deformable": True, "rate_source": "attention"}, id="deformable"),
-        pytest.param({"block_channels": (), "bridge_bins": 1, "leak": 1.0, "delays": (0,)}, id="bare"),
+        pytest.param(
+            {"block_channels": (), "bridge_bins": 1, "leak": 1.0, "delays": (0,), "shortcut": False}, id="bare"
+        ),
     ],
 )
 def test_laws_of_streaming(options: dict) -> None:
@@ -71,7 +73,7 @@ def test_every_layer_fires_and_learns_from_the_start() -> None:
     spikes, _ = net.backbone(net.saturate(xs))
     assert 0.01 < spikes.mean() < 0.4
     assert logits.shape == (40, 4, 11)
-    assert len(state) == 3
+    assert len(state) == 4
 
 
 def test_learns_to_tell_directions_of_motion() -> None:
@@ -116,7 +118,7 @@ def test_silent_stream_stays_bounded() -> None:
     with torch.no_grad():
         for _ in range(6):
             _, state = net((torch.rand(200, 2, 2, 16, 16) < 0.02).double(), state)
-            sizes.append(float(torch.stack([leaf.abs().max() for leaf in state.head[0].neuron]).max()))
+            sizes.append(float(torch.stack([leaf.abs().max() for leaf in state.head.neuron]).max()))
     assert max(sizes[2:]) < 3 * max(sizes[:2]) + 1
 
 
@@ -136,10 +138,10 @@ def test_state_survives_save_and_load() -> None:
         whole = net(xs)[0]
         _, state = net(xs[:5])
         file = io.BytesIO()
-        torch.save(state.head[0].neuron._asdict(), file)
+        torch.save(state.head.neuron._asdict(), file)
         file.seek(0)
-        neuron = type(state.head[0].neuron)(**torch.load(file, weights_only=True))
-        head = (state.head[0]._replace(neuron=neuron), *state.head[1:])
+        neuron = type(state.head.neuron)(**torch.load(file, weights_only=True))
+        head = state.head._replace(neuron=neuron)
         assert (net(xs[5:], state._replace(head=head))[0] - whole[5:]).abs().max() < 1e-12
 
 
