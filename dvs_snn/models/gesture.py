@@ -138,6 +138,8 @@ class GestureNet(Temporal):
         )
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if tuple(shape) != self.config.shape:
+            raise ConfigError(f"gesture: built for maps of {self.config.shape}, not {tuple(shape)}")
         return (self.config.classes,)
 
     def forward(

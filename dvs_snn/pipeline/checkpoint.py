@@ -101,10 +101,23 @@ def load_checkpoint(name: str | Path) -> Checkpoint:
     except RuntimeError as error:
         detail = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise CheckpointError(f"{path}: model.safetensors does not fit config.json: {detail}") from None
+    _check_fit(path, config, model)
     broken = [key for key, value in weights.items() if value.is_floating_point() and not torch.isfinite(value).all()]
     if broken:
         raise CheckpointError(f"{path}: weights are not finite in {broken[0]}")
     return Checkpoint(config, model.eval(), _read_json(path / "metrics.json"), path)
+
+
+def _check_fit(path: Path, config: PipelineConfig, model: Temporal) -> None:
+    """Refuse a configuration whose map the network cannot take, or whose labels are not its classes."""
+    shape = config.representation.shape(config.sensor)
+    try:
+        classes = model.output_shape(shape)[-1]
+    except (RuntimeError, ValueError, ConfigError) as error:
+        detail = str(error).splitlines()[0]
+        raise CheckpointError(f"{path}: a map of {shape} does not fit the network: {detail}") from None
+    if config.task == "gesture" and classes != len(config.labels):
+        raise CheckpointError(f"{path}: {len(config.labels)} labels for a network of {classes} classes")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
