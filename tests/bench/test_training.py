@@ -28,7 +28,9 @@ def test_json_holds_the_ratios_and_the_absent(tiny: None, capsys: pytest.Capture
     assert main(["bench", "training", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["absent"].keys() >= {"SpikingJelly", "Norse", "sinabs"}
-    assert set(result["training_step_ms"]) == {"layers alone", "dvs_snn", "snnTorch"} - result["absent"].keys()
+    assert (
+        set(result["median_ms"]["training_step"]) == {"layers alone", "dvs_snn", "snnTorch"} - result["absent"].keys()
+    )
     assert result["step_over_layers_alone"] > 0
 
 
