@@ -30,10 +30,10 @@ Row = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.bool_]]
 class ClipConfig:
     """How clips are cut from recordings for training, in seconds.
 
-    A batch's length is drawn from `seconds`; each clip starts at a random place of its recording. The first `warmup_s`
-    of a clip are not scored. With probability `splice` a clip changes to another recording (another person, another
-    class) somewhere in its middle half, without a reset of state, so that the network learns to let go of the gesture
-    before; `settle_s` after the change are not scored.
+    A batch's length is one of five between the two `seconds` (few, so that memory is used again); each clip starts at a
+    random place of its recording. The first `warmup_s` of a clip are not scored. With probability `splice` a clip
+    changes to another recording (another person, another class) somewhere in its middle half, without a reset of
+    state, so that the network learns to let go of the gesture before; `settle_s` after the change are not scored.
     """
 
     seconds: tuple[float, float] = (1.0, 1.5)
@@ -105,7 +105,7 @@ class ClipLoader:
 
     def _make(self, order: NDArray[np.int64], epoch: int, number: int) -> Clip:
         rng = np.random.default_rng((self.seed, epoch, 1, number))
-        bins = self._bins(rng.uniform(*self.clips.seconds))
+        bins = self._bins(rng.choice(np.linspace(*self.clips.seconds, 5)))
         places = range(number * self.batch, (number + 1) * self.batch)
         rows = [self._row(order, np.random.default_rng((self.seed, epoch, 2, place)), place, bins) for place in places]
         inputs, labels, scored = zip(*rows, strict=True)

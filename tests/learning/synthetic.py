@@ -27,9 +27,8 @@ def moving_bar(label: int, seed: int, seconds: float = 0.4) -> Events:
 
 
 def bars(count: int, seed: int = 0, split: str = "train", shuffled: bool = False) -> ListedRecordings:
-    labels = np.arange(count) % 2
-    if shuffled:
-        labels = np.random.default_rng(99).permutation(labels)
+    """`shuffled`: exactly half of each class carries the other's label."""
+    labels = np.arange(count) // 2 % 2 if shuffled else np.arange(count) % 2
     recordings = [Recording(moving_bar(i % 2, seed + i), int(labels[i]), f"{split}{i}") for i in range(count)]
     return ListedRecordings(recordings, LABELS, SENSOR, "moving bars", split)
 

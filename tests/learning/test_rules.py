@@ -56,7 +56,7 @@ def train(rule, net, clips, epochs):
 def test_rule_lowers_the_loss(kind, options):
     torch.manual_seed(0)
     net = network()
-    losses = train(make_rule(kind, net, **options), net, loader(), epochs=10)
+    losses = train(make_rule(kind, net, **options), net, loader(), epochs=8)
     assert np.mean(losses[-4:]) < 0.6 * np.mean(losses[:4])
 
 
