@@ -1,7 +1,7 @@
 """`dvs-snn bench training`: the neuron kernels and one training step of a conv LIF network, beside other frameworks.
 
-All programs of a table take turns, so that a busy machine disturbs all alike. Ratios are given of the medians and of the
-best turns (what else runs on the machine only adds). A framework that is not installed is named as absent.
+All programs of a table take turns, so that a busy machine disturbs all alike. Ratios are given of the medians and of
+the best turns (what else runs on the machine only adds). A framework that is not installed is named as absent.
 """
 
 from __future__ import annotations
