@@ -1,1 +1,4 @@
-"""Other machines: NIR graph, integer package and its reference, Lava side-car, energy estimate. May import `pipeline` and below."""
+"""Other machines: NIR graph, integer package and its reference, Lava side-car, energy estimate.
+
+May import `pipeline` and below.
+"""

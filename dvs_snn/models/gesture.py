@@ -75,6 +75,8 @@ class GestureConfig:
 
 
 class GestureState(NamedTuple):
+    """States of the network's parts."""
+
     backbone: Any
     bridge: Any
     head: Any

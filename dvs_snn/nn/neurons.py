@@ -27,20 +27,28 @@ Shape = tuple[int, ...]
 
 
 class LIFState(NamedTuple):
+    """Membrane of LIF and PLIF."""
+
     membrane: Tensor
 
 
 class CUBALIFState(NamedTuple):
+    """Synaptic current and membrane."""
+
     current: Tensor
     membrane: Tensor
 
 
 class AdLIFState(NamedTuple):
+    """Membrane and adaptation current."""
+
     membrane: Tensor
     adaptation: Tensor
 
 
 class TCLIFState(NamedTuple):
+    """The two compartments' potentials."""
+
     dendrite: Tensor
     soma: Tensor
 

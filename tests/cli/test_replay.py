@@ -164,7 +164,10 @@ def test_interrupt_keeps_what_was_written(network: str, tmp_path: Path) -> None:
         time.sleep(0.05)
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    try:
+        _, said = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == 130 and "interrupted" in said and "Traceback" not in said
     assert len([json.loads(line) for line in out.read_text().splitlines()]) >= 30
     assert video.read_bytes()[4:8] == b"ftyp" and sorted(path.name for path in tmp_path.iterdir()) == [

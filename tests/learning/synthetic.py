@@ -12,10 +12,10 @@ LABELS = ("right", "left")
 BIN_US = 10_000
 
 
-def moving_bar(label: int, seed: int, seconds: float = 0.4) -> Events:
+def moving_bar(label: int, seed: int, seconds: float) -> Events:
     """A leading ON edge and a trailing OFF edge two pixels behind, with noise; speed and phase from the seed."""
     rng = np.random.default_rng(seed)
-    count, noise = 1500, 150
+    count, noise = int(3750 * seconds), int(375 * seconds)
     t = np.sort(rng.integers(0, int(seconds * 1e6), count + noise))
     position = (rng.uniform(60, 90) * t * 1e-6 + rng.uniform(0, 16)) % 16
     on = rng.random(count + noise) < 0.5
@@ -26,10 +26,12 @@ def moving_bar(label: int, seed: int, seconds: float = 0.4) -> Events:
     return make_events(t, x, rng.integers(0, 16, count + noise), on)
 
 
-def bars(count: int, seed: int = 0, split: str = "train", shuffled: bool = False) -> ListedRecordings:
+def bars(
+    count: int, seed: int = 0, split: str = "train", shuffled: bool = False, seconds: float = 0.2
+) -> ListedRecordings:
     """`shuffled`: exactly half of each class carries the other's label."""
     labels = np.arange(count) // 2 % 2 if shuffled else np.arange(count) % 2
-    recordings = [Recording(moving_bar(i % 2, seed + i), int(labels[i]), f"{split}{i}") for i in range(count)]
+    recordings = [Recording(moving_bar(i % 2, seed + i, seconds), int(labels[i]), f"{split}{i}") for i in range(count)]
     return ListedRecordings(recordings, LABELS, SENSOR, "moving bars", split)
 
 
@@ -49,10 +51,10 @@ def tiny_recipe(**sections: Any) -> Recipe:
                     "classes": 2, "shape": [2, 16, 16], "channels": [8, 8], "kernels": [5, 3], "strides": [2, 2],
                     "bridge_bins": 3, "block_channels": [8], "hidden": 16, "dropout": 0.1,
                 },
-                "decision": {"warmup_us": 50_000, "smoothing_us": 50_000},
+                "decision": {"warmup_us": 30_000, "smoothing_us": 50_000},
             },
             "data": {"name": "simulated_gestures"},
-            "clips": {"seconds": [0.2, 0.3], "warmup_s": 0.05, "splice": 0.2, "settle_s": 0.05},
+            "clips": {"seconds": [0.1, 0.14], "warmup_s": 0.03, "splice": 0.2, "settle_s": 0.03},
             "optimizer": {"lr": 0.03},
             "train": {"epochs": 2, "batch": 8, "log_every": 1, "threads": 1, "ema": 0.9},
             **sections,

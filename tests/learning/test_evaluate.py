@@ -39,7 +39,7 @@ def assert_same_decisions(scanned, streamed):
 
 def test_batched_scan_equals_streaming_bin_by_bin(model):
     uneven = ListedRecordings(
-        [Recording(r.events[: 400 + 200 * i], r.label, r.name) for i, r in enumerate(bars(5).recordings)],
+        [Recording(r.events[: 100 + 150 * i], r.label, r.name) for i, r in enumerate(bars(5).recordings)],
         LABELS,
         SENSOR,
     )
@@ -72,7 +72,9 @@ def test_another_sensor_is_resampled_as_the_pipeline_does(model):
 def test_evaluation_reports_what_was_decided(model):
     seen = []
     result = evaluate(CONFIG, model, bars(9, split="test"), batch=4, advance=seen.append)
-    decided = [recording_label(d, CONFIG.bin_us, 50_000) for _, d in decisions_of(CONFIG, model, bars(9))]
+    decided = [
+        recording_label(d, CONFIG.bin_us, CONFIG.decision.warmup_us) for _, d in decisions_of(CONFIG, model, bars(9))
+    ]
     right = sum(label == i % 2 for i, label in enumerate(decided))
     assert result["accuracy"] == right / 9 and result["n"] == 9 and len(seen) == 9
     assert {"task", "data", "split", "n", "accuracy", "accuracy_low", "accuracy_high", "confusion", "latency"} <= set(

@@ -9,9 +9,14 @@ from dvs_snn.events import Sensor, make_events
 from dvs_snn.learning import Augmentation, ClipConfig, ClipLoader, Encoding, ListedRecordings, Recording
 from dvs_snn.learning.loader import cut
 from dvs_snn.representation import EventCounts
-from tests.learning.synthetic import BIN_US, LABELS, SENSOR, bars
+from tests.learning import synthetic
+from tests.learning.synthetic import BIN_US, LABELS, SENSOR
 
 ENCODING = Encoding(EventCounts(), SENSOR, BIN_US)
+
+
+def bars(count):
+    return synthetic.bars(count, seconds=0.4)
 
 
 def make(seed=0, augmentation=None, clips=None, recordings=None, **options):
