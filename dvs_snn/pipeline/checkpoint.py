@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from dvs_snn.errors import CheckpointError, ConfigError
-from dvs_snn.models import build_model
+from dvs_snn.models import build_model, config_dict, model_config
 from dvs_snn.nn import Temporal
 from dvs_snn.pipeline.config import PipelineConfig
 from dvs_snn.pipeline.pipeline import Pipeline
@@ -42,14 +42,19 @@ def shipped_checkpoints() -> dict[str, Path]:
 
 
 def save_checkpoint(path: str | Path, config: PipelineConfig, model: torch.nn.Module, metrics: dict[str, Any]) -> None:
-    """Write a checkpoint folder so that at every moment either the old one or the new one is whole."""
+    """Write a checkpoint folder so that at every moment either the old one or the new one is whole.
+
+    The network's sizes are written in full: a default that changes later must not change an old checkpoint.
+    """
     path = Path(path)
+    config = replace(config, model_config=config_dict(model_config(config.model, config.model_config)))
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         save_file(
             {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, fresh / "model.safetensors"
         )
+        (fresh / "model.safetensors").chmod(0o644)  # safetensors makes it private to its writer
         write_json(fresh / "config.json", {"format": FORMAT, **config.to_dict()})
         write_json(fresh / "metrics.json", metrics)
         fresh.chmod(0o755)

@@ -12,6 +12,7 @@ from dvs_snn.cli import main
 from dvs_snn.errors import CheckpointError
 from dvs_snn.events import Sensor, make_events, stream_of
 from dvs_snn.events.files import write_recording
+from dvs_snn.models import config_dict
 from dvs_snn.pipeline import load_checkpoint, open_pipeline, save_checkpoint, shipped_checkpoints
 from tests.cli.networks import save_tiny
 
@@ -29,6 +30,11 @@ def test_round_trip(saved: Path, tmp_path: Path) -> None:
     assert second.metrics == {"accuracy": 0.5}
     for key, value in first.model.state_dict().items():
         assert torch.equal(value, second.model.state_dict()[key])
+
+
+def test_sizes_are_written_in_full(saved: Path) -> None:
+    loaded = load_checkpoint(saved)
+    assert loaded.config.model_config == config_dict(loaded.model.config)
 
 
 def test_a_failed_write_keeps_the_old_one(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,4 +117,4 @@ def test_shipped_checkpoints_are_small_and_load() -> None:
         assert sum(file.stat().st_size for file in path.iterdir()) < 3_000_000
         loaded = load_checkpoint(path)
         assert sum(p.numel() for p in loaded.model.parameters()) <= 1_500_000
-        assert {"accuracy", "command", "seed", "data", "split"} <= set(loaded.metrics)
+        assert {"command", "seed", "trained_on", "validation"} <= set(loaded.metrics)
