@@ -158,7 +158,12 @@ def test_interrupt_keeps_what_was_written(network: str, tmp_path: Path) -> None:
     write_recording(tmp_path / "long.npz", stream_of(moving_bar(60.0, sensor), sensor))
     out, video = tmp_path / "x.jsonl", tmp_path / "x.mp4"
     options = [str(tmp_path / "long.npz"), "--model", network, "--realtime", "--out", str(out), "--video", str(video)]
-    process = subprocess.Popen([sys.executable, "-m", "dvs_snn", "replay", *options], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dvs_snn", "replay", *options],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
+    )
     deadline = time.monotonic() + 90
     while (not out.exists() or out.read_bytes().count(b"\n") < 30) and time.monotonic() < deadline:
         time.sleep(0.05)

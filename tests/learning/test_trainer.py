@@ -100,6 +100,18 @@ def test_run_learns_and_its_checkpoint_is_the_best_epoch(uninterrupted):
     }  # fmt: skip
 
 
+def test_run_starts_from_the_weights_of_a_checkpoint(uninterrupted, tmp_path):
+    start = str(uninterrupted[0] / "checkpoint")
+    train = {"epochs": 1, "batch": 8, "threads": 1, "ema": 0.0, "start": start}
+    run = trainer(tmp_path / "run", train=train, optimizer={"lr": 1e-5})
+    assert run.fit()["validation"]["accuracy"] >= uninterrupted[1]["validation"]["accuracy"] - 0.1
+    assert load_checkpoint(tmp_path / "run" / "checkpoint").metrics["started_from"]["command"] == "test"
+    with pytest.raises(ConfigError, match=r"train\.start"):
+        pipeline = tiny_recipe().to_dict()["pipeline"]
+        pipeline["model_config"]["hidden"] = 8
+        trainer(tmp_path / "other", train=train, pipeline=pipeline)
+
+
 def test_finished_run_resumes_to_the_same_result(uninterrupted):
     out, best = uninterrupted
     before = (out / "metrics.jsonl").read_bytes()
