@@ -32,7 +32,8 @@ class TrainConfig:
     """How long and how often. `patience` epochs without a better validation end the run (0: never).
 
     `ema` is the decay of the averaged weights, which are validated and kept (0: the weights themselves);
-    `checkpoint_minutes` is how much work a cut run can lose at most; `threads` 0 is torch's own choice.
+    `checkpoint_minutes` is how much work a cut run can lose at most; `threads` 0 is torch's own choice. `start` is a
+    checkpoint (a folder or a shipped name) whose weights the run begins with, empty for fresh ones.
     """
 
     epochs: int = 30
@@ -43,6 +44,7 @@ class TrainConfig:
     log_every: int = 10
     threads: int = 0
     loader_threads: int = 1
+    start: str = ""
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.patience, self.threads) < 0 or min(self.log_every, self.loader_threads) < 1:

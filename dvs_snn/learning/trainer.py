@@ -36,7 +36,7 @@ from dvs_snn.learning.training_state import (
     without_prefix,
 )
 from dvs_snn.models import build_model
-from dvs_snn.pipeline import save_checkpoint
+from dvs_snn.pipeline import load_checkpoint, save_checkpoint
 
 FREE_TO_CHANGE = ("train.checkpoint_minutes", "train.log_every", "train.loader_threads", "data.cache", "data.workers")
 """Keys of a recipe that may differ when a run is resumed: they change no number."""
@@ -75,6 +75,7 @@ class Trainer:
             threads=recipe.train.loader_threads,
         )  # fmt: skip
         self.model = build_model(config.model, config.model_config).to(self.device)
+        self._started_from = self._start_from(recipe.train.start) if recipe.train.start else None
         steps = recipe.train.epochs * self.loader.batches
         self.rule = RULES[recipe.rule.name](self.model, recipe.loss, recipe.rule, recipe.optimizer, steps)
         self.averaged = AveragedWeights(self.model, recipe.train.ema)
@@ -93,6 +94,15 @@ class Trainer:
         self.journal = Journal(self.out, journal_bytes, self.rule.step)
         if not begun:
             write_text(self.out / "recipe.yaml", yaml.safe_dump(recipe.to_dict(), sort_keys=False))
+
+    def _start_from(self, start: str) -> dict[str, Any]:
+        """Take over a checkpoint's weights; returns how those were made, for this network's own metrics."""
+        checkpoint = load_checkpoint(start)
+        try:
+            self.model.load_state_dict(checkpoint.model.state_dict())
+        except RuntimeError:
+            raise ConfigError(f"train.start: the network of {start} has other sizes than the recipe's") from None
+        return {key: checkpoint.metrics.get(key) for key in ("command", "seed", "updates", "started_from")}
 
     def fit(self) -> dict[str, Any]:
         """Train to the end and return the measures of the best epoch."""
@@ -183,6 +193,7 @@ class Trainer:
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             "validation": self.best["validation"],
             "recipe": self._about["recipe"],
+            **({"started_from": self._started_from} if self._started_from else {}),
         }
         save_checkpoint(self.out / "checkpoint", self.recipe.pipeline, self.model, metrics)
         self.model.load_state_dict(own)
