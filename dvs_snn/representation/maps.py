@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dvs_snn.errors import ConfigError
-from dvs_snn.events import Sensor, Window
+from dvs_snn.events import Events, Sensor, Window
 from dvs_snn.representation.sparse import SparseMap
 
 
@@ -25,6 +26,11 @@ def _pooled(sensor: Sensor, pool: int) -> tuple[int, int]:
     if pool < 1 or sensor.height % pool or sensor.width % pool:
         raise ConfigError(f"pool {pool} does not divide the sensor {sensor}")
     return sensor.height // pool, sensor.width // pool
+
+
+def _cells(events: Events, pool: int, width: int) -> NDArray[np.int64]:
+    """Row-major cell of each event on a pooled plane `width` cells wide, in 64 bits."""
+    return (events["y"] // pool).astype(np.int64) * width + events["x"] // pool
 
 
 def _gather(cells: np.ndarray, weights: np.ndarray | None, shape: tuple[int, int, int]) -> SparseMap:
@@ -55,7 +61,7 @@ class EventCounts:
         shape = self.shape(sensor)
         _, height, width = shape
         events = window.events
-        cells = (events["y"] // self.pool).astype(np.int64) * width + events["x"] // self.pool
+        cells = _cells(events, self.pool, width)
         cells += np.where(events["p"], 0, height * width)
         counts = _gather(cells, None, shape)
         if self.limit:
@@ -85,7 +91,7 @@ class VoxelGrid:
         position = np.clip(position, 0.0, self.bins - 1)  # late events were put into this window
         left = np.minimum(position.astype(np.int64), max(self.bins - 2, 0))
         share = position - left
-        cells = (events["y"] // self.pool).astype(np.int64) * width + events["x"] // self.pool + left * height * width
+        cells = _cells(events, self.pool, width) + left * height * width
         sign = np.where(events["p"], 1.0, -1.0)
         if self.bins == 1:
             return _gather(cells, sign, shape)
@@ -110,7 +116,7 @@ class TimeSurface:
         shape = self.shape(sensor)
         _, height, width = shape
         events = window.events
-        cells = (events["y"] // self.pool).astype(np.int64) * width + events["x"] // self.pool
+        cells = _cells(events, self.pool, width)
         cells += np.where(events["p"], 0, height * width)
         latest = np.full(shape[0] * height * width, np.iinfo(np.int64).min)
         np.maximum.at(latest, cells, events["t"])

@@ -64,6 +64,15 @@ class Decoder(ABC):
     @abstractmethod
     def _decode(self, words: NDArray[np.unsignedinteger], time_base_ns: int) -> Events: ...
 
+    def _tell(self, events: Events, triggers: NDArray[np.void], counts: tuple[int, int, int, int]) -> Events:
+        """Cut the buffers to what a kernel filled, `(events, edges, unknown, early)`, and count what it met."""
+        filled, edges, unknown, early = counts
+        self.triggers += edges
+        self.unknown_words += unknown
+        self.early_events += early
+        self.trigger_events = triggers[:edges]
+        return events[:filled]
+
     def _words(self, payload: Payload) -> NDArray[np.unsignedinteger]:
         native = np.dtype(f"<u{self.word_bytes}")
         words = payload.view(native.newbyteorder(">") if self.is_bigendian else native)

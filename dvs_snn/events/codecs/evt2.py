@@ -38,12 +38,8 @@ class Evt2Decoder(Decoder):
         kinds = words >> np.uint32(28)
         events = np.empty(int(np.count_nonzero(kinds <= 1)), EVENT_DTYPE)
         triggers = np.empty(int(np.count_nonzero(kinds == 10)), TRIGGER_DTYPE)
-        count, edges, unknown, early = _decode_words(words, self._state, self._start_us, events, triggers)
-        self.triggers += edges
-        self.unknown_words += unknown
-        self.early_events += early
-        self.trigger_events = triggers[:edges]
-        return events[:count]
+        counts = _decode_words(words, self._state, self._start_us, events, triggers)
+        return self._tell(events, triggers, counts)
 
 
 class Evt2Encoder:

@@ -41,14 +41,8 @@ class Evt21Decoder(Decoder):
         kinds = heads >> np.uint32(28)
         events = np.empty(int(np.bitwise_count(columns[kinds <= 1]).sum()), EVENT_DTYPE)
         triggers = np.empty(int(np.count_nonzero(kinds == 10)), TRIGGER_DTYPE)
-        count, edges, unknown, early = _decode_pairs(
-            pairs, self._word_at, self._state, self._start_us, events, triggers
-        )
-        self.triggers += edges
-        self.unknown_words += unknown
-        self.early_events += early
-        self.trigger_events = triggers[:edges]
-        return events[:count]
+        counts = _decode_pairs(pairs, self._word_at, self._state, self._start_us, events, triggers)
+        return self._tell(events, triggers, counts)
 
 
 def find_order(payload: Payload) -> Order | None:

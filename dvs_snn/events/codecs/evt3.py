@@ -55,12 +55,8 @@ class Evt3Decoder(Decoder):
         most, edges = _bounds(words)
         events = np.empty(most, EVENT_DTYPE)
         triggers = np.empty(edges, TRIGGER_DTYPE)
-        count, edges, unknown, early = _decode_words(words, self._state, self._start_us, events, triggers)
-        self.triggers += edges
-        self.unknown_words += unknown
-        self.early_events += early
-        self.trigger_events = triggers[:edges]
-        return events[:count]
+        counts = _decode_words(words, self._state, self._start_us, events, triggers)
+        return self._tell(events, triggers, counts)
 
 
 class Evt3Encoder:
