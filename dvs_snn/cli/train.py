@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     # torch's threads wait for each other by spinning, unless told: next to any other process that costs several times
     # their work. It is read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from dvs_snn.learning import Trainer, load_recipe, open_data
+    from dvs_snn.learning import Team, Trainer, load_recipe, open_data
 
     recipe = load_recipe(args.recipe, args.overrides)
     config = recipe.pipeline
@@ -54,15 +54,20 @@ def run(args: argparse.Namespace) -> int:
         from dvs_snn.errors import ConfigError
 
         raise ConfigError(f"{args.data}: training needs the sub-folders train and validation")
+    team = Team.join(device)
     for recordings in (train, validation):
         if hasattr(recordings, "prepare"):
-            recordings.prepare()
+            team.told(recordings.prepare)
     if args.prepare:
         print(f"{len(train)} training and {len(validation)} validation recordings are ready", file=sys.stderr)
         return 0
     out = Path(args.out or f"runs/{recipe.name}")
-    trainer = Trainer(recipe, train, validation, out, device, command(args), args.resume)
-    best = trainer.fit()
+    try:
+        best = Trainer(recipe, train, validation, out, device, command(args), args.resume, team=team).fit()
+    finally:
+        team.leave()
+    if not team.leads:
+        return 0
     summary = {"checkpoint": str(out / "checkpoint"), "epoch": best["epoch"]}
     print(
         json.dumps(
@@ -74,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
 
 def choose_device(name: str) -> str:
     """`auto` is a GPU where there is one; asking for one that is not there is an error."""
+    import os
+
     import torch
 
     from dvs_snn.errors import ConfigError
@@ -81,7 +88,9 @@ def choose_device(name: str) -> str:
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise ConfigError("--device cuda: no GPU is available here; use --device cpu")
-    return name if name != "auto" else "cuda" if available else "cpu"
+    chosen = name if name != "auto" else "cuda" if available else "cpu"
+    # a launcher of several processes says which GPU is whose
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if chosen == "cuda" else chosen
 
 
 def command(args: argparse.Namespace) -> str:

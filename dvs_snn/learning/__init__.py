@@ -15,6 +15,7 @@ from dvs_snn.learning.recipe import Recipe, load_recipe, recipe_from, shipped_re
 from dvs_snn.learning.recordings import ListedRecordings, Recording, RecordingSet
 from dvs_snn.learning.rules import BPTT, RULES, LearningRule, OptimizerConfig, RuleConfig, SpikeRates, TruncatedBPTT
 from dvs_snn.learning.simulated import SimulatedGestures, SimulatedGesturesConfig
+from dvs_snn.learning.team import Team
 from dvs_snn.learning.trainer import Trainer
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "SimulatedGestures",
     "SimulatedGesturesConfig",
     "SpikeRates",
+    "Team",
     "Trainer",
     "TruncatedBPTT",
     "classification",

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.random import Generator
 
 from dvs_snn.errors import ConfigError
-from dvs_snn.events import Events, Sensor, empty_events
+from dvs_snn.events import Events, Sensor, copy_events, empty_events, pick_events
 
 MIRRORED = (0, 2, 1, 6, 5, 4, 3, 7, 8, 9, 10)
 """The class that a mirror makes of each of Tonic's gesture labels.
@@ -25,7 +25,7 @@ counter-clockwise (6). Clapping, arm roll, drums, guitar (then played left-hande
 
 def mirror(events: Events, sensor: Sensor) -> Events:
     """Left and right exchanged; pair with `MIRRORED` for the label."""
-    events = events.copy()
+    events = copy_events(events)
     events["x"] = sensor.width - 1 - events["x"]
     return events
 
@@ -35,7 +35,7 @@ def thin(events: Events, keep_on: float, keep_off: float, rng: Generator) -> Eve
     if keep_on >= 1.0 and keep_off >= 1.0:
         return events
     keep = np.where(events["p"], np.float32(keep_on), np.float32(keep_off))
-    return events[rng.random(len(events), np.float32) < keep]
+    return pick_events(events, rng.random(len(events), np.float32) < keep)
 
 
 def move(
@@ -55,7 +55,7 @@ def move(
     new_x = np.floor(c * x - s * y + np.float32(centre_x + shift_px[0]))
     new_y = np.floor(s * x + c * y + np.float32(centre_y + shift_px[1]))
     inside = (new_x >= 0) & (new_x < sensor.width) & (new_y >= 0) & (new_y < sensor.height)
-    moved = events[inside]
+    moved = pick_events(events, inside)
     moved["x"] = new_x[inside]
     moved["y"] = new_y[inside]
     return moved
@@ -66,7 +66,7 @@ def stretch(events: Events, factor: float, start_us: int = 0) -> Events:
 
     The number of events stays the same: the same edges cross the same pixels.
     """
-    events = events.copy()
+    events = copy_events(events)
     events["t"] -= start_us
     if factor != 1.0:
         events["t"] = np.floor(events["t"] * factor)
@@ -107,10 +107,10 @@ def _times(events: Events, factor: float, rng: Generator) -> Events:
     if factor == 1.0:
         return events
     if factor < 1.0:
-        return events[rng.random(len(events), np.float32) < np.float32(factor)]
+        return pick_events(events, rng.random(len(events), np.float32) < np.float32(factor))
     whole = int(factor)
     copies = whole + (rng.random(len(events), np.float32) < np.float32(factor - whole)).astype(np.int64)
-    return np.repeat(events, copies)
+    return pick_events(events, np.repeat(np.arange(len(events)), copies))
 
 
 @dataclass(frozen=True)

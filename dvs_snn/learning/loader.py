@@ -62,7 +62,8 @@ class Encoding:
 class ClipLoader:
     """Batches for training: shuffled, cut, augmented; `ahead` batches are made while the network is busy.
 
-    The last, smaller batch of an epoch is left out.
+    The last, smaller batch of an epoch is left out. `share` (number, of) makes every `of`-th clip of each batch, for
+    one of several processes; together they make the batches that one process would make.
     """
 
     def __init__(
@@ -75,13 +76,16 @@ class ClipLoader:
         seed: int,
         ahead: int = 2,
         threads: int = 1,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
+        if batch % share[1]:
+            raise ConfigError(f"train.batch is {batch}: {share[1]} processes cannot share it evenly")
         if batch < 1 or batch > len(recordings):
             raise ConfigError(f"train.batch is {batch}: must lie in 1..{len(recordings)}, the recordings of this split")
         if recordings.sensor != encoding.sensor:
             raise ConfigError(f"recordings are of {recordings.sensor}, the network's sensor is {encoding.sensor}")
         self.recordings, self.encoding, self.clips, self.augmentation = recordings, encoding, clips, augmentation
-        self.batch, self.seed, self.ahead, self.threads = batch, seed, ahead, threads
+        self.batch, self.seed, self.ahead, self.threads, self.share = batch, seed, ahead, threads, share
 
     @property
     def batches(self) -> int:
@@ -106,7 +110,7 @@ class ClipLoader:
     def _make(self, order: NDArray[np.int64], epoch: int, number: int) -> Clip:
         rng = np.random.default_rng((self.seed, epoch, 1, number))
         bins = self._bins(rng.choice(np.linspace(*self.clips.seconds, 5)))
-        places = range(number * self.batch, (number + 1) * self.batch)
+        places = range(number * self.batch + self.share[0], (number + 1) * self.batch, self.share[1])
         rows = [self._row(order, np.random.default_rng((self.seed, epoch, 2, place)), place, bins) for place in places]
         inputs, labels, scored = zip(*rows, strict=True)
         return collate(inputs, labels, scored, bins)

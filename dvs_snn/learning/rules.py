@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from dvs_snn.errors import ConfigError
 from dvs_snn.learning.clips import Clip
 from dvs_snn.learning.losses import Loss, rate_penalty, scored_accuracy
+from dvs_snn.learning.team import Team
 from dvs_snn.nn import LinearNeuron, State, Temporal, detach, reset_where
 
 
@@ -87,13 +88,21 @@ class LearningRule(Protocol):
 class BPTT:
     """Backpropagation through time over the whole clip with surrogate gradients (Neftci et al. 2019), and AdamW.
 
-    `steps` is the number of updates of the whole training, which the learning rate's descent is fitted to.
+    `steps` is the number of updates of the whole training, which the learning rate's descent is fitted to; `team` are
+    the processes that each bring a share of every batch.
     """
 
     def __init__(
-        self, network: Temporal, loss: Loss, config: RuleConfig, optimizer: OptimizerConfig, steps: int
+        self,
+        network: Temporal,
+        loss: Loss,
+        config: RuleConfig,
+        optimizer: OptimizerConfig,
+        steps: int,
+        team: Team | None = None,
     ) -> None:
         self.loss, self.config, self.schedule, self.steps = loss, config, optimizer, steps
+        self.team = team or Team()
         self.step = 0
         self.optimizer = _adamw(network, optimizer)
 
@@ -104,6 +113,7 @@ class BPTT:
             group["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
         state, measures = self.gradients(network, clip, state)
+        self.team.sum_gradients(network.parameters())
         limit = self.schedule.clip_norm or float("inf")
         norm = nn.utils.clip_grad_norm_(network.parameters(), limit)
         if torch.isfinite(norm):  # one overflowing clip must not spoil the weights
@@ -116,7 +126,7 @@ class BPTT:
         if state is not None:
             state = reset_where(detach(state), clip.first)
         chunk = self.config.chunk_bins or clip.bins
-        weight = self.loss.weight(clip)
+        weight = self.team.sum(self.loss.weight(clip))  # of the whole batch: gradients of its shares then add up
         loss, right, rate = 0.0, 0.0, 0.0
         for start in range(0, clip.bins, chunk):
             part = clip.between(start, min(start + chunk, clip.bins))
@@ -127,15 +137,15 @@ class BPTT:
                 outputs = outputs.float()
                 total = self.loss.total(outputs, part) / weight
                 if self.config.rate_weight:
-                    total = total + self.config.rate_weight * share * rate_penalty(
-                        rates.rates, self.config.rate_ceiling
-                    )
+                    penalty = rate_penalty(rates.rates, self.config.rate_ceiling) / self.team.size
+                    total = total + self.config.rate_weight * share * penalty
                     rate += share * rates.mean()
             total.backward()
             state = detach(state)
             loss += float(total.detach())
             right += float(scored_accuracy(outputs.detach(), part) * part.scored.sum() / weight)
         assert state is not None
+        loss, right = self.team.sum(torch.tensor([loss, right])).tolist()
         measures = {"loss": loss, "accuracy": right}
         return state, {**measures, "rate": rate} if self.config.rate_weight else measures
 

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from dvs_snn.learning.loader import ClipLoader, Encoding
 from dvs_snn.learning.recipe import Recipe
 from dvs_snn.learning.recordings import RecordingSet
 from dvs_snn.learning.rules import RULES
+from dvs_snn.learning.team import Team
 from dvs_snn.learning.training_state import (
     AveragedWeights,
     load_state,
@@ -62,9 +63,11 @@ class Trainer:
         command: str = "",
         resume: bool = False,
         progress: bool = True,
+        team: Team | None = None,
     ) -> None:
         self.recipe, self.out, self.device = recipe, Path(out), torch.device(device)
-        self.validation, self.command, self.progress = validation, command, progress
+        self.team = team = team or Team()
+        self.validation, self.command, self.progress = validation, command, progress and team.leads
         if recipe.train.threads:
             torch.set_num_threads(recipe.train.threads)
         torch.manual_seed(recipe.seed)
@@ -72,12 +75,13 @@ class Trainer:
         encoding = Encoding(config.representation, config.sensor, config.bin_us)
         self.loader = ClipLoader(
             train, encoding, recipe.clips, recipe.augment, recipe.train.batch, recipe.seed,
-            threads=recipe.train.loader_threads,
+            threads=recipe.train.loader_threads, share=(team.rank, team.size),
         )  # fmt: skip
         self.model = build_model(config.model, config.model_config).to(self.device)
         self._started_from = self._start_from(recipe.train.start) if recipe.train.start else None
+        team.share_norms(self.model)
         steps = recipe.train.epochs * self.loader.batches
-        self.rule = RULES[recipe.rule.name](self.model, recipe.loss, recipe.rule, recipe.optimizer, steps)
+        self.rule = RULES[recipe.rule.name](self.model, recipe.loss, recipe.rule, recipe.optimizer, steps, team)
         self.averaged = AveragedWeights(self.model, recipe.train.ema)
         self.epoch, self.batch_number = 0, 0
         self.best: dict[str, Any] = {}
@@ -89,10 +93,11 @@ class Trainer:
         begun = (self.out / "recipe.yaml").exists()
         if begun and not resume:
             raise ConfigError(f"{self.out} holds a run already: give --resume to go on, or another --out")
+        self.team.wait()  # all have looked before one writes
         self.out.mkdir(parents=True, exist_ok=True)
         journal_bytes = self._resume() if resume and self._state_path.exists() else 0
-        self.journal = Journal(self.out, journal_bytes, self.rule.step)
-        if not begun:
+        self.journal = Journal(self.out, journal_bytes, self.rule.step) if team.leads else None
+        if not begun and team.leads:
             write_text(self.out / "recipe.yaml", yaml.safe_dump(recipe.to_dict(), sort_keys=False))
 
     def _start_from(self, start: str) -> dict[str, Any]:
@@ -106,7 +111,7 @@ class Trainer:
 
     def fit(self) -> dict[str, Any]:
         """Train to the end and return the measures of the best epoch."""
-        with self._signals(), self.journal:
+        with self._signals(), self.journal or nullcontext():
             while not self.finished:
                 self._train_epoch()
                 self._end_epoch()
@@ -125,11 +130,13 @@ class Trainer:
         )  # fmt: skip
         with bar:
             for clip in batches:
+                if self.team.size > 1:  # dropout differs between shares, and needs no state of its own to go on from
+                    torch.manual_seed(hash((self.recipe.seed, self.rule.step, self.team.rank)))
                 _, measures = self.rule.update(self.model, clip.to(self.device), None)
                 self.averaged.update(self.model)
                 self.batch_number += 1
-                clips += clip.batch
-                bins += clip.batch * clip.bins
+                clips += clip.batch * self.team.size
+                bins += clip.batch * clip.bins * self.team.size
                 elapsed = time.monotonic() - began
                 rates = {"clips_per_s": clips / elapsed, "bins_per_s": bins / elapsed}
                 bar.update(1)
@@ -137,9 +144,9 @@ class Trainer:
                     f"loss {measures['loss']:.3f} acc {measures['accuracy']:.2f} {rates['clips_per_s']:.1f} clips/s "
                     f"{rates['bins_per_s']:.0f} bins/s"
                 )
-                if self.rule.step % train.log_every == 0:
+                if self.journal and self.rule.step % train.log_every == 0:
                     self.journal.write("step", self.rule.step, {"epoch": self.epoch, **measures, **rates})
-                if self._signalled:
+                if self.team.any(self._signalled):
                     self._save()
                     raise Interrupted
                 if time.monotonic() - saved > train.checkpoint_minutes * 60:
@@ -147,11 +154,12 @@ class Trainer:
                     saved = time.monotonic()
 
     def _end_epoch(self) -> None:
-        measures = self.validate()
+        measures = self.team.told(self.validate)
         self.epoch, self.batch_number = self.epoch + 1, 0
         short = {key: measures[key] for key in ("accuracy", "accuracy_low", "accuracy_high", "loss", "n")}
         self.history.append({"epoch": self.epoch, **short})
-        self.journal.write("validation", self.rule.step, {"epoch": self.epoch, **short})
+        if self.journal:
+            self.journal.write("validation", self.rule.step, {"epoch": self.epoch, **short})
         if not self.best or _better(measures, self.best["validation"]):
             self.best = {"epoch": self.epoch, "validation": measures}
             self._save_checkpoint()
@@ -182,6 +190,8 @@ class Trainer:
             self.model.load_state_dict(own)
 
     def _save_checkpoint(self) -> None:
+        if not self.team.leads:
+            return
         own = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         self.model.load_state_dict(self.averaged.average)
         metrics = {
@@ -199,6 +209,8 @@ class Trainer:
         self.model.load_state_dict(own)
 
     def _save(self) -> None:
+        if self.journal is None:
+            return
         tensors = {
             **with_prefix("model", self.model.state_dict()),
             **with_prefix("average", self.averaged.average),
