@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvs_snn.errors import RecordingError
-from dvs_snn.events.array import EVENT_DTYPE, Events
+from dvs_snn.events.array import EVENT_DTYPE, Events, join_events
 from dvs_snn.events.stream import Sensor
 
 PACKET_TYPES = frozenset({"event_camera_msgs/EventPacket", "event_array_msgs/EventArray"})
@@ -161,7 +161,7 @@ def message_packets(
         for begin, end in zip([0, *cuts.tolist()], [*cuts.tolist(), len(packet)], strict=True):
             while begin < end:
                 if pending and (cells[begin] != cell or held == most_events):
-                    yield np.concatenate(pending)
+                    yield join_events(pending)
                     pending, held = [], 0
                 cell = cells[begin]
                 stop = min(end, begin + most_events - held)
@@ -169,7 +169,7 @@ def message_packets(
                 held += stop - begin
                 begin = stop
     if pending:
-        yield np.concatenate(pending)
+        yield join_events(pending)
 
 
 class _Fields:
