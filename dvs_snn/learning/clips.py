@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dvs_snn.events import Events, Sensor, Window
-from dvs_snn.representation import EventCounts, Representation, dense_batch
+from dvs_snn.representation import ChannelCounts, EventCounts, Representation, dense_batch
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def encode_clip(
     the clip are left out.
     """
     t = events["t"]
-    if isinstance(representation, EventCounts):
+    if isinstance(representation, EventCounts | ChannelCounts):
         return _count_clip(representation, events, sensor, start_us, bin_us, bins)
     if len(t) > 1 and (t[1:] < t[:-1]).any():
         events = events[np.argsort(t, kind="stable")]
@@ -99,7 +99,7 @@ def _held(window: Window) -> Events:
 
 
 def _count_clip(
-    counts: EventCounts, events: Events, sensor: Sensor, start_us: int, bin_us: int, bins: int
+    counts: EventCounts | ChannelCounts, events: Events, sensor: Sensor, start_us: int, bin_us: int, bins: int
 ) -> NDArray[np.float32]:
     shape = counts.shape(sensor)
     channels, height, width = shape
@@ -111,13 +111,8 @@ def _count_clip(
         t = events["t"]
     y: NDArray[np.int32] = events["y"].astype(np.int32)
     x: NDArray[np.int32] = events["x"].astype(np.int32)
-    if counts.pool & (counts.pool - 1) == 0:  # a shift is several times faster than a division
-        shift = counts.pool.bit_length() - 1
-        y >>= shift
-        x >>= shift
-    else:
-        y //= counts.pool
-        x //= counts.pool
+    x = _divided(x, counts.pool)
+    y = _divided(y, counts.pool if isinstance(counts, EventCounts) else 1)
     y *= width
     y += x
     narrow = np.int32 if end_us - start_us <= np.iinfo(np.int32).max else np.int64  # divides twice as fast
@@ -125,11 +120,21 @@ def _count_clip(
     cells: NDArray[np.intp] = (since // bin_us).astype(np.intp)
     cells *= size
     cells += y
-    cells += np.where(events["p"], 0, height * width)
+    if channels == 2:
+        cells += np.where(events["p"], 0, height * width)
     sums = np.bincount(cells, minlength=bins * size)
     if counts.limit:
         np.minimum(sums, counts.limit, out=sums)
     return sums.astype(np.float32).reshape(bins, *shape)
+
+
+def _divided(values: NDArray[np.int32], by: int) -> NDArray[np.int32]:
+    """In place; a shift is several times faster than a division."""
+    if by & (by - 1) == 0:
+        values >>= by.bit_length() - 1
+    else:
+        values //= by
+    return values
 
 
 def collate(

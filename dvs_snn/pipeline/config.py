@@ -8,9 +8,11 @@ from typing import Any
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.events import Sensor
-from dvs_snn.representation import EventCounts, Representation, TimeSurface, VoxelGrid
+from dvs_snn.representation import ChannelCounts, EventCounts, Representation, TimeSurface, VoxelGrid
 
-REPRESENTATIONS: dict[str, type] = {kind.__name__: kind for kind in (EventCounts, VoxelGrid, TimeSurface)}
+REPRESENTATIONS: dict[str, type] = {
+    kind.__name__: kind for kind in (EventCounts, ChannelCounts, VoxelGrid, TimeSurface)
+}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ numpy and torch; may import `events` only. Each representation is a frozen datac
 repr come free and it can be written into a checkpoint.
 """
 
-from dvs_snn.representation.maps import EventCounts, Representation, TimeSurface, VoxelGrid
+from dvs_snn.representation.maps import ChannelCounts, EventCounts, Representation, TimeSurface, VoxelGrid
 from dvs_snn.representation.sparse import SparseMap, dense_batch
 
-__all__ = ["EventCounts", "Representation", "SparseMap", "TimeSurface", "VoxelGrid", "dense_batch"]
+__all__ = ["ChannelCounts", "EventCounts", "Representation", "SparseMap", "TimeSurface", "VoxelGrid", "dense_batch"]

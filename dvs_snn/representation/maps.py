@@ -1,4 +1,4 @@
-"""The representations: event counts, a voxel grid with linear time weights, an exponential time surface."""
+"""The representations: event or channel counts, a voxel grid (linear time weights), an exponential time surface."""
 
 from __future__ import annotations
 
@@ -64,6 +64,30 @@ class EventCounts:
         cells = _cells(events, self.pool, width)
         cells += np.where(events["p"], 0, height * width)
         counts = _gather(cells, None, shape)
+        if self.limit:
+            np.minimum(counts.values, self.limit, out=counts.values)
+        return counts
+
+
+@dataclass(frozen=True)
+class ChannelCounts:
+    """Number of events per group of `pool` neighbouring columns: for a cochlea, whose x is the channel.
+
+    Polarity, which a cochlea does not have, is not looked at. `limit` (0 = none) caps a group's count.
+    """
+
+    pool: int = 5
+    limit: int = 0
+
+    def shape(self, sensor: Sensor) -> tuple[int, int, int]:
+        if self.pool < 1 or sensor.width % self.pool:
+            raise ConfigError(f"pool {self.pool} does not divide the {sensor.width} channels")
+        return (1, sensor.height, sensor.width // self.pool)
+
+    def __call__(self, window: Window, sensor: Sensor) -> SparseMap:
+        shape = self.shape(sensor)
+        events = window.events
+        counts = _gather(events["y"].astype(np.int64) * shape[2] + events["x"] // self.pool, None, shape)
         if self.limit:
             np.minimum(counts.values, self.limit, out=counts.values)
         return counts

@@ -8,10 +8,20 @@ from hypothesis import strategies as st
 
 from dvs_snn.events import EventStream, Sensor, Window, make_events, repair, windows
 from dvs_snn.learning import collate, encode_clip, encode_windows
-from dvs_snn.representation import EventCounts, TimeSurface, VoxelGrid, dense_batch
+from dvs_snn.representation import ChannelCounts, EventCounts, TimeSurface, VoxelGrid, dense_batch
 
 SENSOR = Sensor(24, 12)
-REPRESENTATIONS = [EventCounts(), EventCounts(4), EventCounts(3), EventCounts(2, limit=2), VoxelGrid(3), TimeSurface()]
+REPRESENTATIONS = [
+    *(
+        EventCounts(),
+        EventCounts(4),
+        EventCounts(3),
+        EventCounts(2, limit=2),
+        ChannelCounts(3),
+        ChannelCounts(4, limit=2),
+    ),
+    *(VoxelGrid(3), TimeSurface()),
+]
 
 
 def by_windows(representation, events, start_us, bin_us, bins):

@@ -2,12 +2,21 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.events import Sensor, Window, make_events
-from dvs_snn.representation import EventCounts, Representation, SparseMap, TimeSurface, VoxelGrid, dense_batch
+from dvs_snn.representation import (
+    ChannelCounts,
+    EventCounts,
+    Representation,
+    SparseMap,
+    TimeSurface,
+    VoxelGrid,
+    dense_batch,
+)
 
 SENSOR = Sensor(12, 8)
 KINDS = [EventCounts(), EventCounts(pool=2), VoxelGrid(), VoxelGrid(bins=1), VoxelGrid(bins=3, pool=4), TimeSurface()]
@@ -38,6 +47,18 @@ def test_counts_hold_every_event_once(window: Window) -> None:
     for event in window.events:
         naive[0 if event["p"] else 1, event["y"], event["x"]] += 1
     assert np.array_equal(EventCounts()(window, SENSOR).dense().numpy(), naive)
+
+
+@given(windows())
+def test_channel_counts_pool_along_a_row_and_are_blind_to_polarity(window: Window) -> None:
+    dense = ChannelCounts(3)(window, SENSOR).dense()
+    assert dense.shape == (1, 8, 4)
+    both = EventCounts()(window, SENSOR).dense().sum(0)
+    assert torch.equal(dense[0], both.view(8, 4, 3).sum(-1))
+    assert torch.equal(dense, ChannelCounts(3)(swapped(window), SENSOR).dense())
+    assert torch.equal(ChannelCounts(3, limit=1)(window, SENSOR).dense(), dense.clamp(max=1))
+    with pytest.raises(ConfigError, match="12 channels"):
+        ChannelCounts(5).shape(SENSOR)
 
 
 @given(windows())
