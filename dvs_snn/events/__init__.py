@@ -15,13 +15,14 @@ from dvs_snn.events.array import (
     pixel_index,
 )
 from dvs_snn.events.files import open_recording, write_recording
-from dvs_snn.events.stream import EventStream, Sensor, Tally, repair, stream_of
+from dvs_snn.events.stream import EventStream, Repair, Sensor, Tally, repair, stream_of
 from dvs_snn.events.windows import Window, WindowBuffer, windows
 
 __all__ = [
     "EVENT_DTYPE",
     "EventStream",
     "Events",
+    "Repair",
     "Sensor",
     "Tally",
     "Window",

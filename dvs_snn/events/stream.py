@@ -127,16 +127,31 @@ class _Repaired:
         self._stream = stream
 
     def __iter__(self) -> Iterator[Events]:
-        tally, sensor = self._stream.tally, self._stream.sensor
+        tally = self._stream.tally
         tally.events = tally.on = tally.backward_steps = tally.restarts = tally.out_of_sensor = 0
         tally.first_us = tally.last_us = None
-        held: int | None = None  # latest time passed on since the last restart
-        previous: int | None = None  # raw time of the last event
+        step = Repair(self._stream.sensor, tally)
         for packet in self._stream.packets:
-            if not len(packet):
-                continue
-            packet, held, previous = _repair_packet(packet, sensor, tally, held, previous)
-            yield packet
+            if len(packet):
+                yield step(packet)
+
+
+class Repair:
+    """What `repair` does, from packet to packet, for live use; counts into `tally`."""
+
+    def __init__(self, sensor: Sensor, tally: Tally) -> None:
+        self._sensor, self._tally = sensor, tally
+        self._held: int | None = None  # latest time passed on since the last restart
+        self._previous: int | None = None  # raw time of the last event
+
+    def __call__(self, packet: Events) -> Events:
+        """The packet mended: itself when nothing was wrong, else a copy."""
+        if not len(packet):
+            return packet
+        packet, self._held, self._previous = _repair_packet(
+            packet, self._sensor, self._tally, self._held, self._previous
+        )
+        return packet
 
 
 def _repair_packet(

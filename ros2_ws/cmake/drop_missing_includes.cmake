@@ -1,0 +1,18 @@
+# For the ROS wheels on PyPI: some of their imported targets name include folders of the machine that built them, which
+# CMake refuses. At the end of configuring, drop what does not exist. Used by -DCMAKE_PROJECT_INCLUDE=<this file>.
+function(drop_missing_includes)
+  get_property(targets DIRECTORY PROPERTY IMPORTED_TARGETS)
+  foreach(target IN LISTS targets)
+    get_target_property(folders ${target} INTERFACE_INCLUDE_DIRECTORIES)
+    if(folders)
+      set(kept "")
+      foreach(folder IN LISTS folders)
+        if(folder MATCHES "^\\$<" OR EXISTS "${folder}")
+          list(APPEND kept "${folder}")
+        endif()
+      endforeach()
+      set_target_properties(${target} PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${kept}")
+    endif()
+  endforeach()
+endfunction()
+cmake_language(DEFER DIRECTORY ${CMAKE_SOURCE_DIR} CALL drop_missing_includes)
