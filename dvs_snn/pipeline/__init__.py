@@ -12,21 +12,36 @@ from dvs_snn.pipeline.checkpoint import (
     shipped_checkpoints,
 )
 from dvs_snn.pipeline.config import DecisionConfig, PipelineConfig
-from dvs_snn.pipeline.decisions import Decision, Gesture, GestureDecider, recording_label, softmax
+from dvs_snn.pipeline.decisions import (
+    Decider,
+    Decision,
+    Gesture,
+    GestureDecider,
+    TracksDecider,
+    recording_label,
+    softmax,
+)
 from dvs_snn.pipeline.pipeline import Pipeline
-from dvs_snn.pipeline.runtime import RUNTIMES, Runtime, TorchRuntime
+from dvs_snn.pipeline.runtime import RUNTIMES, ClusterRuntime, EventRuntime, Runtime, TorchRuntime
+from dvs_snn.tracking import Track, Tracks
 
 __all__ = [
     "RUNTIMES",
     "Checkpoint",
+    "ClusterRuntime",
+    "Decider",
     "Decision",
     "DecisionConfig",
+    "EventRuntime",
     "Gesture",
     "GestureDecider",
     "Pipeline",
     "PipelineConfig",
     "Runtime",
     "TorchRuntime",
+    "Track",
+    "Tracks",
+    "TracksDecider",
     "load_checkpoint",
     "open_pipeline",
     "recording_label",

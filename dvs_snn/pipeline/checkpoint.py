@@ -20,17 +20,23 @@ from dvs_snn.models import build_model, config_dict, model_config
 from dvs_snn.nn import Temporal
 from dvs_snn.pipeline.config import PipelineConfig
 from dvs_snn.pipeline.pipeline import Pipeline
-from dvs_snn.pipeline.runtime import RUNTIMES
+from dvs_snn.pipeline.runtime import RUNTIMES, ClusterRuntime
+from dvs_snn.tracking import ClusterConfig
 
 FORMAT = 1
+CLUSTERS = "clusters"
+"""The model that has no weights: it works on events directly."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained network with all that is needed to run it, and the figures that were measured on it."""
+    """A trained network with all that is needed to run it, and the figures that were measured on it.
+
+    The classical tracker is a checkpoint too: `model` is then its `ClusterConfig`, and there is no file of weights.
+    """
 
     config: PipelineConfig
-    model: Temporal
+    model: Any
     metrics: dict[str, Any]
     path: Path
 
@@ -94,6 +100,9 @@ def load_checkpoint(name: str | Path) -> Checkpoint:
         raise CheckpointError(f"{path}: config.json has format {found!r}, this version reads {FORMAT}")
     try:
         config = PipelineConfig.from_dict(data)
+        if config.model == CLUSTERS:
+            tracker = ClusterConfig.from_dict(config.model_config)
+            return Checkpoint(config, tracker, _read_json(path / "metrics.json"), path)
         model = build_model(config.model, config.model_config)
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from None
@@ -141,6 +150,12 @@ def open_pipeline(checkpoint: Checkpoint | str | Path, runtime: str = "torch", d
     """A pipeline that runs a checkpoint; raises `CheckpointError` for a runtime that is not there."""
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = load_checkpoint(checkpoint)
+    if isinstance(checkpoint.model, ClusterConfig):
+        if runtime != "torch":
+            raise CheckpointError(
+                f"{checkpoint.path.name} runs on events themselves: runtime {runtime!r} is not for it"
+            )
+        return Pipeline(checkpoint.config, ClusterRuntime(checkpoint.model, checkpoint.config.sensor))
     if runtime not in RUNTIMES:
         raise CheckpointError(f"runtime {runtime!r} is not available; available: {', '.join(RUNTIMES)}")
     return Pipeline(checkpoint.config, RUNTIMES[runtime](checkpoint.model, device))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dvs_snn.events import Window
 from dvs_snn.pipeline.config import DecisionConfig
+from dvs_snn.tracking import Tracks
 
 
 @runtime_checkable
@@ -22,6 +23,16 @@ class Decision(Protocol):
     def t_us(self) -> int: ...
 
     def to_json(self) -> str: ...
+
+
+class Decider(Protocol):
+    """Makes decisions of a runtime's outputs, window by window; `reset` starts a sequence."""
+
+    def __init__(self, config: DecisionConfig, labels: tuple[str, ...], bin_us: int) -> None: ...
+
+    def reset(self) -> None: ...
+
+    def __call__(self, output: NDArray[np.floating], window: Window) -> Decision: ...
 
 
 @dataclass(frozen=True)
@@ -63,8 +74,8 @@ class GestureDecider:
         self._current = -1
         self._elapsed_us = 0
 
-    def __call__(self, logits: NDArray[np.floating], window: Window) -> Gesture:
-        posterior = softmax(logits)
+    def __call__(self, output: NDArray[np.floating], window: Window) -> Gesture:
+        posterior = softmax(output)
         self._elapsed_us += self.bin_us
         rate_hz = len(window.events) * 1e6 / self.bin_us
         # the first bins' average is over what was seen, not over an imagined silence before
@@ -88,6 +99,19 @@ class GestureDecider:
             smoothed=self._smoothed.astype(np.float32),
             rate_hz=self._rate_hz,
         )
+
+
+class TracksDecider:
+    """Names the rows that a tracker gives (`tracking.COLUMNS`); births, identity and deaths are the tracker's own."""
+
+    def __init__(self, config: DecisionConfig, labels: tuple[str, ...], bin_us: int) -> None:
+        del config, labels, bin_us  # the rule of a track's life is the tracker's
+
+    def reset(self) -> None:
+        """Nothing is remembered here."""
+
+    def __call__(self, output: NDArray[np.floating], window: Window) -> Tracks:
+        return Tracks.of(window.end_us, output)
 
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:

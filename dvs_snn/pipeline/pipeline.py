@@ -11,67 +11,80 @@ from dvs_snn.errors import ConfigError
 from dvs_snn.events import Events, EventStream, Sensor, Window, WindowBuffer
 from dvs_snn.events.resample import Resample
 from dvs_snn.pipeline.config import PipelineConfig
-from dvs_snn.pipeline.decisions import Gesture, GestureDecider
-from dvs_snn.pipeline.runtime import Runtime
+from dvs_snn.pipeline.decisions import Decider, Decision, GestureDecider, TracksDecider
+from dvs_snn.pipeline.runtime import EventRuntime, Runtime
 from dvs_snn.representation import SparseMap
 
-DECIDERS = {"gesture": GestureDecider}
+DECIDERS: dict[str, type[Decider]] = {"gesture": GestureDecider, "tracks": TracksDecider}
+"""Decision rules by task."""
 
 
 class Pipeline:
     """Windows, encoding, network, decision; the same decisions whatever the packet sizes.
 
-    Raises `ConfigError` when the task has no decision rule.
+    An `EventRuntime` takes windows of events in place of maps, on any sensor. Raises `ConfigError` when the task has
+    no decision rule.
     """
 
-    def __init__(self, config: PipelineConfig, runtime: Runtime) -> None:
+    def __init__(self, config: PipelineConfig, runtime: Runtime | EventRuntime) -> None:
         if config.task not in DECIDERS:
             raise ConfigError(f"task {config.task!r} has no decisions; known: {', '.join(DECIDERS)}")
         self.config = config
         self.runtime = runtime
         self.notes: list[str] = []
-        self._windows = WindowBuffer(config.bin_us)
+        self.buffer = WindowBuffer(config.bin_us)
         self._decider = DECIDERS[config.task](config.decision, config.labels, config.bin_us)
         self._resample: Resample | None = None
+        self._output = runtime.see if isinstance(runtime, EventRuntime) else self._step
 
     def set_sensor(self, sensor: Sensor) -> None:
         """Say which sensor the packets come from; another than the network's is resampled, and that is noted."""
+        if isinstance(self.runtime, EventRuntime):
+            self.runtime.set_sensor(sensor)
+            self.reset()
+            return
         if sensor != (self._resample.source if self._resample else self.config.sensor):
             self._resample = None if sensor == self.config.sensor else Resample(sensor, self.config.sensor)
             if self._resample and self._resample.note() not in self.notes:
                 self.notes.append(self._resample.note())
             self.reset()
 
+    def fit(self, packet: Events) -> Events:
+        """The packet as the network's sensor would have seen it; `buffer` takes it, whose windows wait for `decide`."""
+        return packet if self._resample is None else self._resample(packet)
+
     def encode(self, window: Window) -> SparseMap:
         """The network's input for a window of events on the network's sensor."""
         return self.config.representation(window, self.config.sensor)
 
-    def infer(self, window: Window) -> NDArray[np.float32]:
+    def infer(self, window: Window) -> NDArray[np.floating]:
         """The network's output for the next window; the first of a sequence resets its state."""
         if window.first:
             self.runtime.reset()
             self._decider.reset()
+        return self._output(window)
+
+    def _step(self, window: Window) -> NDArray[np.floating]:
+        assert not isinstance(self.runtime, EventRuntime)
         return self.runtime.step(self.encode(window))
 
-    def decide(self, window: Window) -> Gesture:
+    def decide(self, window: Window) -> Decision:
         """The decision of the next window."""
         return self._decider(self.infer(window), window)
 
-    def push(self, packet: Events) -> list[Gesture]:
+    def push(self, packet: Events) -> list[Decision]:
         """Take a packet and return the decisions of the windows it completes."""
-        if self._resample is not None:
-            packet = self._resample(packet)
-        return [self.decide(window) for window in self._windows.push(packet)]
+        return [self.decide(window) for window in self.buffer.push(self.fit(packet))]
 
-    def tick(self, now_us: int) -> list[Gesture]:
+    def tick(self, now_us: int) -> list[Decision]:
         """Decisions of the windows that sensor time `now_us` has passed; a still scene goes on deciding."""
-        return [self.decide(window) for window in self._windows.tick(now_us)]
+        return [self.decide(window) for window in self.buffer.tick(now_us)]
 
-    def flush(self) -> list[Gesture]:
+    def flush(self) -> list[Decision]:
         """The decision of the last, open window at the end of a recording."""
-        return [self.decide(window) for window in self._windows.flush()]
+        return [self.decide(window) for window in self.buffer.flush()]
 
-    def run(self, stream: EventStream) -> Iterator[Gesture]:
+    def run(self, stream: EventStream) -> Iterator[Decision]:
         """Decisions of a whole recording, from a fresh state."""
         self.set_sensor(stream.sensor)
         self.reset()
@@ -81,7 +94,7 @@ class Pipeline:
 
     def reset(self) -> None:
         """Forget the scene: the next window is the first of a sequence."""
-        self._windows.reset()
+        self.buffer.reset()
         if self._resample is not None:
             self._resample.reset()
 
