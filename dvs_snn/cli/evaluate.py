@@ -40,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
         RecordingSet,
         SimulatedGestures,
         SimulatedGesturesConfig,
+        data_config,
+        data_in,
         evaluate,
         open_data,
     )
@@ -57,7 +59,9 @@ def run(args: argparse.Namespace) -> int:
         simulated.prepare()
         recordings: RecordingSet = simulated
     else:
-        recordings = open_data(args.data, "", None, args.split, config.labels, config.sensor)
+        trained_on = checkpoint.metrics.get("recipe", {}).get("data", {"name": "folder"})
+        data = data_config(data_in(args.data, trained_on))
+        recordings = open_data(data, args.split, config.labels, config.sensor)
     with tqdm(total=len(recordings), desc="evaluate", unit="recording", file=sys.stderr) as bar:
         result = evaluate(config, checkpoint.model, recordings, device=choose_device(args.device), advance=bar.update)
     result = {"checkpoint": str(args.checkpoint), **result}

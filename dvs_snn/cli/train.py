@@ -15,7 +15,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="replace a value of the recipe: train.epochs=3"
     )
-    parser.add_argument("--data", help="folder with train/ and validation/ recordings (default: the recipe's data set)")
+    parser.add_argument(
+        "--data", help="folder of a data set (its layout tells which), or with train/ and validation/ recordings"
+    )
     parser.add_argument("--out", help="folder of the run (default: runs/NAME)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, exactly where it was cut")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
@@ -43,12 +45,11 @@ def run(args: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from dvs_snn.learning import Team, Trainer, load_recipe, open_data
 
-    recipe = load_recipe(args.recipe, args.overrides)
+    recipe = load_recipe(args.recipe, args.overrides, args.data)
     config = recipe.pipeline
     device = choose_device(args.device)
     train, validation = (
-        open_data(args.data, recipe.data.name, recipe.data.options, split, config.labels, config.sensor)
-        for split in ("train", "validation")
+        open_data(recipe.data, split, config.labels, config.sensor) for split in ("train", "validation")
     )
     if train.split == "all":
         from dvs_snn.errors import ConfigError

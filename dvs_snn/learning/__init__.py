@@ -6,12 +6,13 @@ A `Recipe` decides a run; a `RecordingSet` gives labelled recordings; `ClipLoade
 
 from dvs_snn.learning.augment import MIRRORED, Augmentation
 from dvs_snn.learning.clips import Clip, collate, encode_clip, encode_windows
-from dvs_snn.learning.datasets import DATASETS, SIMULATED, LabelledFolder, open_data
+from dvs_snn.learning.data import LabelledFolder
+from dvs_snn.learning.datasets import DATASETS, SIMULATED, DataConfig, data_in, open_data
 from dvs_snn.learning.evaluate import decisions_of, evaluate, scan_recordings
 from dvs_snn.learning.loader import ClipConfig, ClipLoader, Encoding
 from dvs_snn.learning.losses import Loss, PerBinCrossEntropy
 from dvs_snn.learning.metrics import classification, confusion_matrix, wilson_interval
-from dvs_snn.learning.recipe import Recipe, load_recipe, recipe_from, shipped_recipes
+from dvs_snn.learning.recipe import Recipe, data_config, load_recipe, recipe_from, shipped_recipes
 from dvs_snn.learning.recordings import ListedRecordings, Recording, RecordingSet
 from dvs_snn.learning.rules import BPTT, RULES, LearningRule, OptimizerConfig, RuleConfig, SpikeRates, TruncatedBPTT
 from dvs_snn.learning.simulated import SimulatedGestures, SimulatedGesturesConfig
@@ -28,6 +29,7 @@ __all__ = [
     "Clip",
     "ClipConfig",
     "ClipLoader",
+    "DataConfig",
     "Encoding",
     "LabelledFolder",
     "LearningRule",
@@ -48,6 +50,8 @@ __all__ = [
     "classification",
     "collate",
     "confusion_matrix",
+    "data_config",
+    "data_in",
     "decisions_of",
     "encode_clip",
     "encode_windows",

@@ -1,136 +1,111 @@
-"""Data sets by the name that a recipe gives them, and labelled recordings in a folder."""
+"""Data sets by the name that a recipe gives them; which of them a folder holds."""
 
 from __future__ import annotations
 
-import csv
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from dvs_snn.errors import ConfigError, RecordingError
+from dvs_snn.errors import ConfigError
 from dvs_snn.events import Sensor
-from dvs_snn.learning.recordings import SPLITS, Recording, RecordingSet
+from dvs_snn.learning.data import (
+    FolderConfig,
+    LabelledFolder,
+    NMNISTConfig,
+    NMNISTRecordings,
+    SHDConfig,
+    SSCConfig,
+    cochlea,
+    nmnist,
+)
+from dvs_snn.learning.recordings import SPLITS, RecordingSet
 from dvs_snn.learning.simulated import SimulatedGestures, SimulatedGesturesConfig
 
 SIMULATED = "simulated"
 """Value of `--data` that means: simulate."""
 
-NOT_RECORDINGS = {".md", ".txt", ".json", ".jsonl", ".yaml", ".yml", ".png", ".jpg", ".mp4", ".html", ".pdf"}
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which data set, by name, and its own options."""
+
+    name: str
+    options: Any
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set: the options that a recipe may set, its labels, and how a split of it is opened."""
+    """A data set: the options that a recipe may set, its labels, how a split is opened, whether a folder holds it."""
 
     config: type
-    labels: Callable[[], tuple[str, ...]]
+    labels: Callable[[Any], tuple[str, ...]]
     open: Callable[[Any, str, Sensor], RecordingSet]
+    holds: Callable[[Path], bool] = lambda folder: False
 
 
-def _gesture_labels() -> tuple[str, ...]:
+def _gesture_labels(options: Any) -> tuple[str, ...]:
     from dvs_snn.events.simulate import GESTURES
 
     return tuple(GESTURES)
 
 
+def _open_folder(options: FolderConfig, split: str, sensor: Sensor) -> RecordingSet:
+    raise ConfigError("a folder's recordings have no labels of their own")  # open_data gives them the network's
+
+
 DATASETS: dict[str, Dataset] = {
     "simulated_gestures": Dataset(SimulatedGesturesConfig, _gesture_labels, SimulatedGestures),
+    "shd": Dataset(SHDConfig, cochlea.shd_labels, cochlea.open_shd, lambda folder: cochlea.holds(folder, "shd")),
+    "ssc": Dataset(SSCConfig, cochlea.ssc_labels, cochlea.open_ssc, lambda folder: cochlea.holds(folder, "ssc")),
+    "nmnist": Dataset(NMNISTConfig, lambda options: nmnist.LABELS, NMNISTRecordings, nmnist.holds),
+    "folder": Dataset(FolderConfig, lambda options: (), _open_folder),
 }
 
 
-class LabelledFolder:
-    """Recordings in a folder, with their classes.
+def open_data(data: DataConfig, split: str, labels: tuple[str, ...], sensor: Sensor) -> RecordingSet:
+    """The recordings of a split; a folder's recordings get the network's labels, any other set must have the same."""
+    if data.name == "folder":
+        return LabelledFolder(data.options.folder, split, labels, sensor)
+    recordings = DATASETS[data.name].open(data.options, split, sensor)
+    if recordings.labels != labels:
+        raise ConfigError(
+            f"{recordings.source} has the classes {_some(recordings.labels)}, the network has {_some(labels)}: "
+            "leave pipeline.labels out of the recipe, or give other data"
+        )
+    return recordings
 
-    A class is told by `labels.csv` (columns `file`, `label`), by the name of the sub-folder, or by the name of the
-    file; a name tells it by its leading index (`3_right_arm_cw.aedat4`) or by being the label itself. A sub-folder
-    named after the split is used alone if there is one; otherwise the whole folder is, and the split is called "all".
+
+def data_in(folder: str, section: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's section `data` aimed at a folder: the data set whose files lie there, else the folder's recordings.
+
+    Options that the found set shares with the recipe's own are kept. A folder that holds no data set and no labelled
+    recordings is refused with what the recipe's data set would need.
     """
-
-    def __init__(self, folder: str | Path, split: str, labels: tuple[str, ...], sensor: Sensor) -> None:
-        root = Path(folder).expanduser()
-        if not root.is_dir():
-            raise ConfigError(f"{folder}: no such folder; give a folder of recordings, or '{SIMULATED}'")
-        self.split = split if (root / split).is_dir() else "all"
-        self.source = f"folder {root.name}"
-        self.labels, self.sensor = labels, sensor
-        root = root / split if self.split == split else root
-        self._names = {_key(label): index for index, label in enumerate(labels)}
-        self._files = self._listed(root) if (root / "labels.csv").is_file() else self._found(root)
-        if not self._files:
-            raise ConfigError(f"{root}: holds no recordings")
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def __getitem__(self, index: int) -> Recording:
-        """Read a recording, resampled to the set's sensor where it is of another."""
-        from dvs_snn.events.files import open_recording
-        from dvs_snn.events.resample import Resample
-
-        path, label = self._files[index]
-        stream = open_recording(path)
-        events = stream.to_array()
-        if not len(events):
-            raise RecordingError(path, "holds no events, so there is nothing to decide")
-        if stream.sensor != self.sensor:
-            try:
-                events = Resample(stream.sensor, self.sensor)(events)
-            except ConfigError as error:
-                raise RecordingError(path, str(error)) from None
-        return Recording(events, label, path.name)
-
-    def _listed(self, root: Path) -> list[tuple[Path, int]]:
-        with open(root / "labels.csv", newline="") as file:
-            rows = list(csv.DictReader(file))
-        if not rows or not {"file", "label"} <= set(rows[0]):
-            raise ConfigError(f"{root / 'labels.csv'}: needs the columns file and label, and a row per recording")
-        files = []
-        for row in rows:
-            path, label = root / str(row["file"]), self._label(str(row["label"]))
-            if label is None:
-                raise ConfigError(
-                    f"{root / 'labels.csv'}: label {row['label']!r} of {row['file']} is none of the network's"
-                )
-            if not path.is_file():
-                raise ConfigError(f"{root / 'labels.csv'}: {row['file']} is not there")
-            files.append((path, label))
-        return files
-
-    def _found(self, root: Path) -> list[tuple[Path, int]]:
-        files = []
-        for path in sorted(root.rglob("*")):
-            hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-            if not path.is_file() or hidden or path.suffix.lower() in NOT_RECORDINGS:
-                continue
-            label = self._label(path.stem)
-            if label is None and path.parent != root:
-                label = self._label(path.parent.name)
-            if label is None:
-                raise ConfigError(f"{path}: neither its name nor its folder's tells the class; add a labels.csv")
-            files.append((path, label))
-        return files
-
-    def _label(self, name: str) -> int | None:
-        """A class by its label or by a leading index."""
-        if _key(name) in self._names:
-            return self._names[_key(name)]
-        leading = re.match(r"\d+(?=\D|$)", name)
-        index = int(leading.group()) if leading else -1
-        return index if 0 <= index < len(self.labels) else None
+    name = section.get("name")
+    if folder == SIMULATED:
+        return dict(section) if name == "simulated_gestures" else {"name": "simulated_gestures"}
+    if name not in DATASETS:
+        return dict(section)  # refused where the recipe is read
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise ConfigError(f"{folder}: no such folder; give a folder of recordings, or '{SIMULATED}'")
+    found = next(
+        (known for known in sorted(DATASETS, key=lambda known: known != name) if DATASETS[known].holds(root)), ""
+    )
+    if not found:
+        found = name if "folder" in _options(name) and not _labelled(root) else "folder"
+    kept = {key: value for key, value in section.items() if key in _options(found)}
+    return {**kept, "name": found, "folder": folder}
 
 
-def open_data(
-    data: str | None, name: str, options: Any, split: str, labels: tuple[str, ...], sensor: Sensor
-) -> RecordingSet:
-    """The recordings of a split: from a folder where one is given, else of the named data set."""
-    if data and data != SIMULATED:
-        return LabelledFolder(data, split, labels, sensor)
-    if split not in SPLITS:
-        raise ConfigError(f"split {split!r} is unknown; known: {', '.join(SPLITS)}")
-    return DATASETS[name].open(options, split, sensor)
+def _options(name: str) -> set[str]:
+    return {field.name for field in fields(DATASETS[name].config)}
 
 
-def _key(label: str) -> str:
-    return re.sub(r"[^a-z0-9]+", " ", label.lower()).strip()
+def _labelled(root: Path) -> bool:
+    return (root / "labels.csv").is_file() or any((root / split).is_dir() for split in SPLITS)
+
+
+def _some(labels: tuple[str, ...]) -> str:
+    return ", ".join(labels) if len(labels) <= 12 else f"{', '.join(labels[:10])} … ({len(labels)})"

@@ -16,7 +16,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.learning.augment import Augmentation
-from dvs_snn.learning.datasets import DATASETS
+from dvs_snn.learning.datasets import DATASETS, DataConfig, data_in
 from dvs_snn.learning.loader import ClipConfig
 from dvs_snn.learning.losses import PerBinCrossEntropy
 from dvs_snn.learning.rules import OptimizerConfig, RuleConfig
@@ -53,14 +53,6 @@ class TrainConfig:
             )
         if not 0 <= self.ema < 1:
             raise ConfigError(f"train.ema is {self.ema}: must lie in 0..1, 1 excluded")
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which data set, by name, and its own options."""
-
-    name: str
-    options: Any
 
 
 @dataclass(frozen=True)
@@ -102,9 +94,10 @@ def shipped_recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(root.glob("*.yaml"))}
 
 
-def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(name: str, overrides: Sequence[str] = (), data: str | None = None) -> Recipe:
     """Read a recipe file, or one that ships with the package by its name, and apply `key=value` overrides.
 
+    `data` is a folder to train on instead of where the recipe looks; what lies in it decides which data set it is.
     Raises `ConfigError` that names the recipe and the key.
     """
     path, shipped = Path(name), shipped_recipes()
@@ -114,17 +107,37 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
             raise ConfigError(f"{name}: no such recipe file, and none of that name ships (shipped: {known})")
         path = shipped[name]
     try:
-        data = yaml.safe_load(path.read_text())
+        values = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML: {error}") from None
-    if not isinstance(data, dict):
+    if not isinstance(values, dict):
         raise ConfigError(f"{path}: a recipe is a table of sections")
     for override in overrides:
-        override_value(data, override)
+        override_value(values, override)
     try:
-        return recipe_from({"name": path.stem, **data})
+        return recipe_from({"name": path.stem, **(aimed_at(values, data) if data else values)})
     except ConfigError as error:
         raise ConfigError(f"recipe {path.name}: {error}") from None
+
+
+def aimed_at(values: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """A recipe's values with the data of a folder; recordings without labels of their own get those of the recipe."""
+    section, pipeline = values.get("data"), values.get("pipeline")
+    if not isinstance(section, Mapping) or not isinstance(pipeline, Mapping):
+        return dict(values)
+    aimed = data_in(folder, section)
+    if aimed["name"] == "folder" and "labels" not in pipeline:
+        pipeline = {**pipeline, "labels": DATASETS[section["name"]].labels(data_config(section).options)}
+    return {**values, "data": aimed, "pipeline": pipeline}
+
+
+def data_config(section: Mapping[str, Any]) -> DataConfig:
+    """A recipe's section `data`, checked."""
+    options = dict(section)
+    name = options.pop("name", None)
+    if name not in DATASETS:
+        raise ConfigError(f"data.name {name!r} is unknown; known: {', '.join(DATASETS)}")
+    return DataConfig(str(name), build_section(DATASETS[name].config, options, "data"))
 
 
 def override_value(data: dict[str, Any], override: str) -> None:
@@ -144,18 +157,17 @@ def override_value(data: dict[str, Any], override: str) -> None:
     data[last] = value
 
 
-def recipe_from(data: Mapping[str, Any]) -> Recipe:
+def recipe_from(recipe: Mapping[str, Any]) -> Recipe:
     """A recipe from plain values; raises `ConfigError` that names an unknown key or a value of the wrong type."""
-    refuse_unknown(Recipe, data, "recipe")
-    values = dict(data)
+    refuse_unknown(Recipe, recipe, "recipe")
+    values = dict(recipe)
     for key in ("pipeline", "data"):
         if not isinstance(values.get(key), Mapping):
             raise ConfigError(f"section {key!r} is missing")
-    options = dict(values.pop("data"))
-    dataset = options.pop("name", None)
-    if dataset not in DATASETS:
-        raise ConfigError(f"data.name {dataset!r} is unknown; known: {', '.join(DATASETS)}")
-    pipeline = {"labels": DATASETS[dataset].labels(), **values.pop("pipeline")}
+    data = data_config(values.pop("data"))
+    pipeline = values.pop("pipeline")
+    if "labels" not in pipeline:
+        pipeline = {"labels": DATASETS[data.name].labels(data.options), **pipeline}
     sections: dict[str, Any] = {
         key: None if values[key] is None and key == "augment" else build_section(kind, values[key], key)
         for key, kind in SECTIONS.items()
@@ -169,7 +181,7 @@ def recipe_from(data: Mapping[str, Any]) -> Recipe:
         name=values["name"],
         seed=values.get("seed", 1),
         pipeline=config,
-        data=DataConfig(str(dataset), build_section(DATASETS[dataset].config, options, "data")),
+        data=data,
         **sections,
     )
 

@@ -20,18 +20,23 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Recording:
-    """Events with the class that they show; `name` says which recording it is in messages and reports."""
+    """Events with the class that they show; `name` says which recording it is in messages and reports.
+
+    `group` is the subject or speaker, empty where it is not known.
+    """
 
     events: Events
     label: int
     name: str = ""
+    group: str = ""
 
 
 @runtime_checkable
 class RecordingSet(Protocol):
     """The recordings of one split, read one at a time, from any thread.
 
-    `source` and `split` say what the data is; they go into every result that is measured on it.
+    `source` and `split` say what the data is; they go into every result that is measured on it. `groups` is the subject
+    or speaker of each recording: a split that shares none with another is what a claim about new people needs.
     """
 
     @property
@@ -45,6 +50,9 @@ class RecordingSet(Protocol):
 
     @property
     def sensor(self) -> Sensor: ...
+
+    @property
+    def groups(self) -> Sequence[str]: ...
 
     def __len__(self) -> int: ...
 
@@ -60,6 +68,10 @@ class ListedRecordings:
     sensor: Sensor
     source: str = "memory"
     split: str = "all"
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        return tuple(recording.group for recording in self.recordings)
 
     def __len__(self) -> int:
         return len(self.recordings)

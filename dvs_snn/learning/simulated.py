@@ -66,6 +66,7 @@ class SimulatedGestures:
         self.labels = tuple(GESTURES)
         self.source = f"simulated gestures, {config.seconds:g} s, {sensor}, simulator {simulator_version()}"
         self._count = int(getattr(config, split))
+        self.groups = ("",) * self._count  # every recording has a body of its own
         self._first_seed = SPLIT_SEEDS[split]
         self._folder = cache_folder(config.cache) / "gestures" / _address(config.seconds, sensor)
 
