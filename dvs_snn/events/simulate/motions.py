@@ -15,19 +15,22 @@ Array = NDArray[np.float64]
 
 
 def clapping(clock: Clock, motion: Motion) -> None:
-    """Both hands meet before chest or belly and part again, each along its own line; one may do most of the way."""
+    """Both hands meet before chest or belly and part again, each along its own line; one may do most of the way.
+
+    Both hands move, and they meet high enough to be seen by a camera that shows the upper body.
+    """
     u, reach = clock.uniform, clock.reach
     hertz = clock.log_uniform(1.5, 4.8)
     phase = clock.phase(hertz)
     dwell = u(0.55, 1.6)
     apart = (0.5 - 0.5 * np.cos(phase + u(0, 0.35) * np.sin(phase))) ** dwell
-    travel = np.clip(clock.log_uniform(0.2, 0.75) * (2.4 / hertz) ** 0.5, 0.14, 0.8)  # metres, both hands together
-    share = float(np.clip(clock.rng.normal(0.5, 0.25), 0.05, 0.95))
-    meet = clock.path(u(-0.09, 0.09), u(0.05, 0.55) * reach, u(0.35, 0.78) * reach) + clock.jitter(0.006)
+    travel = np.clip(clock.log_uniform(0.2, 0.6) * (2.4 / hertz) ** 0.5, 0.14, 0.6)  # metres, both hands together
+    share = float(np.clip(clock.rng.normal(0.5, 0.2), 0.2, 0.8))
+    meet = clock.path(u(-0.09, 0.09), u(0.05, 0.42) * reach, u(0.35, 0.78) * reach) + clock.jitter(0.006)
     tilt = float(np.clip(clock.rng.normal(0, 0.5), -1.1, 1.1))  # the line of the clap is not level
     common = u(-0.25, 0.6)
     if clock.chance(0.25):  # one hand is held out and the other slaps onto it, mostly from above
-        share, common, steep = u(0.78, 0.95), u(-0.2, 0.3), u(0.2, 0.8)
+        share, common, steep = u(0.72, 0.85), u(-0.2, 0.3), u(0.2, 0.8)
         tilt = steep
         if clock.chance(0.5):
             share, tilt = 1 - share, -steep
@@ -160,7 +163,7 @@ def drumming(clock: Clock, motion: Motion) -> None:
     hertz = clock.log_uniform(1.4, 5.0)
     style = clock.rng.choice(["turns", "together", "free"], p=[0.72, 0.14, 0.14])
     shared = clock.phase(hertz, 0.1)
-    height, ahead = u(0.2, 0.7) * reach, u(0.4, 0.75) * reach
+    height, ahead = u(0.2, 0.6) * reach, u(0.4, 0.75) * reach
     stroke = np.clip(clock.log_uniform(0.14, 0.75) * min(1.0, (2.4 / hertz) ** 0.6), 0.12, 0.75) * reach
     for side in (RIGHT, LEFT):
         phase = shared if side == RIGHT else shared + (np.pi + clock.rng.normal(0, 0.3) if style == "turns" else 0.0)
@@ -182,15 +185,18 @@ def drumming(clock: Clock, motion: Motion) -> None:
 
 
 def strumming(clock: Clock, motion: Motion) -> None:
-    """One hand strums at the belly, the other holds a neck out to the side and slides on it now and then."""
+    """One hand strums at the belly, the other holds a neck out to the side and slides on it now and then.
+
+    The stroke goes mostly down and up, at the belly, within sight; the other hand stays where the neck would be.
+    """
     u, reach, person = clock.uniform, clock.reach, clock.person
     strum, hold = (RIGHT, LEFT) if not clock.chance(0.05) else (LEFT, RIGHT)
     hertz = clock.log_uniform(1.2, 5.2)
     phase = clock.phase(hertz, 0.12)
     swing = np.sin(phase + u(-0.3, 0.3) * np.sin(phase + u(0, 6)))
-    size = np.clip(clock.log_uniform(0.06, 0.4) * min(1.0, (2.8 / hertz) ** 0.5), 0.06, 0.4) * reach
-    slant = clock.rng.normal(0.15, 0.4)  # of the stroke, from vertical
-    middle = np.array([u(-0.16, 0.14) - person.shoulder * 0.75, u(0.4, 0.8) * reach, u(0.22, 0.5) * reach])
+    size = np.clip(clock.log_uniform(0.06, 0.3) * min(1.0, (2.8 / hertz) ** 0.5), 0.06, 0.3) * reach
+    slant = clock.rng.normal(0.15, 0.3)  # of the stroke, from vertical
+    middle = np.array([u(-0.16, 0.14) - person.shoulder * 0.75, u(0.38, 0.68) * reach, u(0.22, 0.5) * reach])
     stroke = (size * swing * clock.amplitude(1.0, 0.2))[:, None] * np.array(
         [np.sin(slant), np.cos(slant), u(-0.3, 0.3)]
     )

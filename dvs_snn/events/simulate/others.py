@@ -12,14 +12,13 @@ SIDES = (RIGHT, LEFT)
 
 
 def _flapping(clock: Clock, motion: Motion) -> None:
-    """Stretched arms go up and down at the sides, together or in turn."""
+    """Stretched arms go up and down at the sides, together: in turn they would drum."""
     u = clock.uniform
     phase = clock.phase(clock.log_uniform(0.6, 2.2))
     low, high = np.deg2rad(u(5, 50)), np.deg2rad(u(80, 165))
-    turns = clock.chance(0.2)
-    azimuth = np.deg2rad(u(-10, 60))
+    azimuth = np.deg2rad(u(-10, 45))
     for side in SIDES:
-        wave = 0.5 - 0.5 * np.cos(phase + (np.pi if turns and side == LEFT else 0))
+        wave = 0.5 - 0.5 * np.cos(phase)
         ray = direction(low + (high - low) * wave * clock.amplitude(1, 0.06), azimuth)
         motion.wrist[side] = clock.reach * u(0.9, 0.99) * ray
         motion.elbow_hint[side] = clock.reach * 0.5 * ray + [0.1, 0.2, -0.1]
@@ -182,12 +181,11 @@ def _opening(clock: Clock, motion: Motion) -> None:
 
 
 def _curling(clock: Clock, motion: Motion) -> None:
-    """Forearms fold up to the shoulders and stretch down again, slowly, elbows at the sides."""
+    """Forearms fold up to the shoulders and stretch down again together, slowly, elbows at the sides."""
     u, person = clock.uniform, clock.person
     phase = clock.phase(clock.log_uniform(0.4, 1.2))
-    turns = clock.chance(0.4)
     for side in SIDES if clock.chance(0.75) else (int(clock.rng.integers(2)),):
-        fold = (0.5 - 0.5 * np.cos(phase + (np.pi if turns and side == LEFT else 0))) * np.deg2rad(u(115, 145))
+        fold = (0.5 - 0.5 * np.cos(phase)) * np.deg2rad(u(115, 145))
         elbow = person.upper_arm * direction(np.deg2rad(u(3, 18)), np.deg2rad(u(0, 60)))
         spread = u(0.0, 0.4)
         fore = np.stack([spread * np.sin(fold), np.cos(fold), np.sin(fold)], -1)
@@ -285,7 +283,7 @@ OTHER_MOTIONS: tuple[tuple[Callable[[Clock, Motion], None], float], ...] = (
     (_dribbling, 0.6),
     (_twirling, 0.5),
     (_marching, 0.8),
-    (_wandering, 1.6),
+    (_wandering, 0.8),
     (_still, 0.5),
 )
 
