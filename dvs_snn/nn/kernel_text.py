@@ -18,7 +18,7 @@ from typing import Literal
 
 from dvs_snn.nn.kernel_surrogates import SURROGATES, constants
 
-LANES = 4096
+LANES = 8192
 """Most lanes of a block, a constant in the text: the compiler then knows that scratch rows do not overlap."""
 Form = Literal["one", "scalar", "lanes"]
 
