@@ -52,7 +52,7 @@ def demonstrate(
     checkpoint: Path, out: Path, labels: Sequence[int] = GESTURE_INDICES, seconds_each: float = SECONDS_EACH
 ) -> Score:
     """Simulate, write, replay that file, and tell; everything is decided by fixed seeds."""
-    from dvs_snn.cli.replay import Lines, Replay, one_thread
+    from dvs_snn.cli.replay import Lines, Replay
     from dvs_snn.events import Sensor, stream_of
     from dvs_snn.events.files import open_recording, write_recording
     from dvs_snn.events.simulate import simulate_gesture_sequence
@@ -75,7 +75,6 @@ def demonstrate(
     score = Score(names, truth)
     with ExitStack() as stack:
         stack.callback(pipeline.close)
-        stack.enter_context(one_thread())
         lines = stack.enter_context(Lines(str(out / "decisions.jsonl")))
         video = stack.enter_context(OverlayVideo(out / "overlay.mp4", sensor, names, truth=truth))
 

@@ -8,7 +8,7 @@ import sys
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,6 @@ def run(args: argparse.Namespace) -> int:
     stream = open_recording(args.file, sensor)
     with ExitStack() as stack:
         stack.callback(pipeline.close)
-        stack.enter_context(one_thread())
         replay = Replay(stream, pipeline, args.realtime)
         if args.video:
             from dvs_snn.viz import OverlayVideo, Pairing
@@ -284,19 +283,6 @@ class Progress:
 
     def close(self) -> None:
         self._bar.close()
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Run torch on one thread: a step at batch 1 is too small to share, and waiting for a second thread costs more."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _refuse_overwriting(recording: str, out: str | None, video: str | None) -> None:

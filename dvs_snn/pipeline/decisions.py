@@ -26,7 +26,9 @@ class Decision(Protocol):
 
 
 class Decider(Protocol):
-    """Makes decisions of a runtime's outputs, window by window; `reset` starts a sequence."""
+    """Makes decisions of a runtime's outputs, window by window; `reset` starts a sequence, `config` may change."""
+
+    config: DecisionConfig
 
     def __init__(self, config: DecisionConfig, labels: tuple[str, ...], bin_us: int) -> None: ...
 
@@ -105,7 +107,7 @@ class TracksDecider:
     """Names the rows that a tracker gives (`tracking.COLUMNS`); births, identity and deaths are the tracker's own."""
 
     def __init__(self, config: DecisionConfig, labels: tuple[str, ...], bin_us: int) -> None:
-        del config, labels, bin_us  # the rule of a track's life is the tracker's
+        self.config = config  # not used, as the rest: the rule of a track's life is the tracker's
 
     def reset(self) -> None:
         """Nothing is remembered here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from dvs_snn.errors import ConfigError
 from dvs_snn.events import Events, EventStream, Sensor, Window, WindowBuffer
 from dvs_snn.events.resample import Resample
-from dvs_snn.pipeline.config import PipelineConfig
+from dvs_snn.pipeline.config import DecisionConfig, PipelineConfig
 from dvs_snn.pipeline.decisions import Decider, Decision, GestureDecider, TracksDecider
 from dvs_snn.pipeline.runtime import EventRuntime, Runtime
 from dvs_snn.representation import SparseMap
@@ -48,6 +49,11 @@ class Pipeline:
             if self._resample and self._resample.note() not in self.notes:
                 self.notes.append(self._resample.note())
             self.reset()
+
+    def set_decision(self, decision: DecisionConfig) -> None:
+        """Decide by another rule from the next window on; what was smoothed so far stays."""
+        self.config = replace(self.config, decision=decision)
+        self._decider.config = decision
 
     def fit(self, packet: Events) -> Events:
         """The packet as the network's sensor would have seen it; `buffer` takes it, whose windows wait for `decide`."""
