@@ -1,0 +1,67 @@
+"""The overlay as a stream of pictures, drawn in a thread so that no decision waits for it; no ROS in here."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from dvs_snn.pipeline import Gesture, PipelineConfig
+from dvs_snn.viz import Overlay, Verdict
+from dvs_snn_ros.engine import Outcome
+
+WAITING = 64
+"""Windows that wait to be drawn; of more, the oldest are left out of the picture."""
+
+
+class Painter:
+    """Draws the windows it is shown, at most `rate_hz` pictures a second."""
+
+    def __init__(self, config: PipelineConfig, show: Callable[[Any, Outcome], None], rate_hz: float) -> None:
+        self.rate_hz = rate_hz
+        self._config, self._show = config, show
+        self._overlay: Overlay | None = None
+        self._waiting: deque[Outcome] = deque(maxlen=WAITING)
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="painter", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._wake.set()
+        self._thread.join()
+
+    def see(self, outcome: Outcome) -> None:
+        """Take a window into the next picture."""
+        self._waiting.append(outcome)
+        self._wake.set()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            if self._stopping:
+                return
+            begun = time.monotonic()
+            outcome = None
+            while self._waiting:
+                outcome = self._waiting.popleft()
+                if self._overlay is None:
+                    self._overlay = Overlay(self._config.sensor, self._config.labels)
+                self._overlay.see(outcome.window)
+            if outcome is not None and self._overlay is not None:
+                self._show(self._overlay.draw(verdict(outcome)), outcome)
+            time.sleep(max(0.0, 1.0 / self.rate_hz - (time.monotonic() - begun)))
+
+
+def verdict(outcome: Outcome) -> Verdict:
+    """What the overlay says of a decision."""
+    decision = outcome.decision
+    if isinstance(decision, Gesture):
+        return Verdict(decision.label, decision.score, decision.smoothed)
+    return Verdict()

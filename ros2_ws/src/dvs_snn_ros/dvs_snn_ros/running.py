@@ -1,0 +1,87 @@
+"""What every node does alike: report what is wrong once, start itself, spin, and end with status 0 on a signal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.rcutils_logger import RcutilsLogger
+from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+try:  # half the cost of a small packet; not in humble
+    from rclpy.experimental import EventsExecutor
+except ImportError:
+    EventsExecutor = SingleThreadedExecutor
+
+RESULTS = QoSProfile(depth=10, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.RELIABLE)
+"""Decisions, rewards, diagnostics: few and small, and none may be lost."""
+
+LATCHED = QoSProfile(
+    depth=1,
+    history=HistoryPolicy.KEEP_LAST,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+"""What a late subscriber must still get."""
+
+
+def events_qos(reliability: str, depth: int) -> QoSProfile:
+    """Of event packets; best effort hears every publisher."""
+    policy = ReliabilityPolicy.RELIABLE if reliability == "reliable" else ReliabilityPolicy.BEST_EFFORT
+    return QoSProfile(
+        depth=depth,
+        history=HistoryPolicy.KEEP_LAST,
+        reliability=policy,
+        durability=DurabilityPolicy.VOLATILE,
+    )
+
+
+class Once:
+    """Warns once for each key, so that a fault at 1 kHz does not fill the log; counters say the rest."""
+
+    def __init__(self, logger: RcutilsLogger) -> None:
+        self._logger = logger
+        self._said: set[str] = set()
+
+    def __call__(self, key: str, text: str) -> None:
+        if key not in self._said and len(self._said) < 100:
+            self._said.add(key)
+            self._logger.warning(text)
+
+    def forget(self) -> None:
+        """Say it again when it comes again."""
+        self._said.clear()
+
+
+def main(make: Callable[[], LifecycleNode], arguments: list[str] | None = None) -> int:
+    """Run one node until it is told to stop; its parameter `autostart` says whether it begins by itself."""
+    rclpy.init(args=arguments)
+    node = None
+    try:
+        node = make()
+        executor = EventsExecutor()
+        executor.add_node(node)
+        if node.get_parameter("autostart").value is True and (
+            node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        ):
+            node.trigger_activate()
+        while rclpy.ok():  # EventsExecutor.spin() of kilted waits by turning, and hears no signal
+            executor.spin_once(timeout_sec=0.5)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        if node is not None:
+            close = getattr(node, "close", None)
+            if close is not None:
+                close()
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+def exit_main(make: Callable[[], LifecycleNode]) -> None:
+    """`main` as a process."""
+    sys.exit(main(make))
