@@ -10,11 +10,20 @@ from dvs_snn.learning.data import LabelledFolder
 from dvs_snn.learning.datasets import DATASETS, SIMULATED, DataConfig, data_in, open_data
 from dvs_snn.learning.evaluate import decisions_of, evaluate, scan_recordings
 from dvs_snn.learning.loader import ClipConfig, ClipLoader, Encoding
-from dvs_snn.learning.losses import Loss, PerBinCrossEntropy
+from dvs_snn.learning.losses import CrossEntropy, Loss
 from dvs_snn.learning.metrics import classification, confusion_matrix, wilson_interval
 from dvs_snn.learning.recipe import Recipe, data_config, load_recipe, recipe_from, shipped_recipes
 from dvs_snn.learning.recordings import ListedRecordings, Recording, RecordingSet
-from dvs_snn.learning.rules import BPTT, RULES, LearningRule, OptimizerConfig, RuleConfig, SpikeRates, TruncatedBPTT
+from dvs_snn.learning.rules import (
+    BPTT,
+    RULES,
+    SLTT,
+    LearningRule,
+    OptimizerConfig,
+    RuleConfig,
+    SpikeRates,
+    TruncatedBPTT,
+)
 from dvs_snn.learning.simulated import SimulatedGestures, SimulatedGesturesConfig
 from dvs_snn.learning.team import Team
 from dvs_snn.learning.trainer import Trainer
@@ -25,10 +34,12 @@ __all__ = [
     "MIRRORED",
     "RULES",
     "SIMULATED",
+    "SLTT",
     "Augmentation",
     "Clip",
     "ClipConfig",
     "ClipLoader",
+    "CrossEntropy",
     "DataConfig",
     "Encoding",
     "LabelledFolder",
@@ -36,7 +47,6 @@ __all__ = [
     "ListedRecordings",
     "Loss",
     "OptimizerConfig",
-    "PerBinCrossEntropy",
     "Recipe",
     "Recording",
     "RecordingSet",

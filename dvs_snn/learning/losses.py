@@ -1,22 +1,28 @@
-"""Losses over bins: every bin's output is held against the label, so that early decisions are usable."""
+"""Losses: cross-entropy of every bin (TET), or of each recording's mean, maximum or last output; a penalty on rates."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.learning.clips import Clip
 
+ReadOut = Literal["tet", "mean", "max", "last"]
+READ_OUTS: tuple[ReadOut, ...] = ("tet", "mean", "max", "last")
+
 
 @runtime_checkable
 class Loss(Protocol):
-    """`total / weight` is the loss of a clip; the totals of its chunks add up to its own."""
+    """`total / weight` is the loss of a clip; where `additive`, the totals of its chunks add up to its own."""
+
+    @property
+    def additive(self) -> bool: ...
 
     def weight(self, clip: Clip) -> Tensor: ...
 
@@ -24,31 +30,86 @@ class Loss(Protocol):
 
 
 @dataclass(frozen=True)
-class PerBinCrossEntropy:
-    """Temporal efficient training (Deng et al. 2022): `1/N sum_t CE(o[t], y[t])` over the scored bins, labels smoothed.
+class CrossEntropy:
+    """Cross-entropy of what `name` reads out of the scored bins, labels smoothed.
 
-    The cross-entropy of each bin alone, not of the mean output, so every prefix of a clip is trained to decide.
+    `tet`: of each bin alone, `1/N sum_t (1 - λ) CE(o[t], y[t]) + λ mean((o[t] - 1)²)` (Deng et al. 2022; λ is
+    `anchor`), so every prefix of a clip is trained to decide. `mean`, `max`, `last`: of one output per recording in the
+    clip, the mean, the maximum per class, or the last of its scored bins.
     """
 
+    name: ReadOut = "tet"
     label_smoothing: float = 0.1
+    anchor: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.name not in READ_OUTS:
+            raise ConfigError(f"loss.name {self.name!r} is unknown; known: {', '.join(READ_OUTS)}")
         if not 0 <= self.label_smoothing < 1:
             raise ConfigError(f"loss.label_smoothing is {self.label_smoothing}: must lie in 0..1")
+        if not 0 <= self.anchor < 1:
+            raise ConfigError(f"loss.anchor is {self.anchor}: must lie in 0..1")
+
+    @property
+    def additive(self) -> bool:
+        """Whether chunks of a clip may be judged one by one."""
+        return self.name == "tet"
 
     def weight(self, clip: Clip) -> Float[Tensor, ""]:
-        """Number of scored bins in the batch (at least one)."""
-        return clip.scored.sum().clamp_min(1).float()
+        """Number of outputs that are judged in the batch (at least one): scored bins, or recordings."""
+        if self.name == "tet":
+            return clip.scored.sum().clamp_min(1).float()
+        return (_counts(clip, recordings_in(clip)) > 0).sum().clamp_min(1).float()
 
     def total(self, outputs: Float[Tensor, "time batch classes"], clip: Clip) -> Float[Tensor, ""]:
-        """Sum of the cross-entropies of the scored bins."""
-        losses = F.cross_entropy(
-            outputs.flatten(0, 1),
-            clip.labels.flatten(),
-            label_smoothing=self.label_smoothing,
-            reduction="none",
-        )
-        return (losses * clip.scored.flatten()).sum()
+        """Sum of the losses of what is judged."""
+        if self.name == "tet":
+            losses = self._losses(outputs.flatten(0, 1), clip.labels.flatten())
+            return (losses * clip.scored.flatten()).sum()
+        recordings = recordings_in(clip)
+        counts = _counts(clip, recordings)
+        read = self._read(outputs, clip, recordings, counts)
+        labels = clip.labels.new_zeros(len(counts)).scatter_(0, recordings.flatten(), clip.labels.flatten())
+        judged = counts > 0
+        return self._losses(read[judged], labels[judged]).sum()
+
+    def _losses(self, outputs: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
+        losses = F.cross_entropy(outputs, labels, label_smoothing=self.label_smoothing, reduction="none")
+        if self.anchor:
+            losses = (1 - self.anchor) * losses + self.anchor * (outputs - 1).square().mean(-1)
+        return losses
+
+    def _read(
+        self,
+        outputs: Float[Tensor, "time batch classes"],
+        clip: Clip,
+        recordings: Int64[Tensor, "time batch"],
+        counts: Int64[Tensor, " n"],
+    ) -> Float[Tensor, "n classes"]:
+        """One output per recording; what stands for a recording without scored bins has no meaning."""
+        flat, scored, where = outputs.flatten(0, 1), clip.scored.flatten(), recordings.flatten()
+        empty = outputs.new_zeros(len(counts), outputs.shape[-1])
+        if self.name == "mean":
+            sums = empty.index_add(0, where[scored], flat[scored])
+            return sums / counts.clamp_min(1).unsqueeze(1)
+        if self.name == "max":
+            cells = where[scored].unsqueeze(1).expand(-1, outputs.shape[-1])
+            return empty.scatter_reduce(0, cells, flat[scored], "amax", include_self=False)
+        bins = torch.arange(len(where), device=where.device)[scored]  # bins of a row rise with their index
+        last = torch.zeros_like(counts).scatter_reduce(0, where[scored], bins, "amax", include_self=False)
+        return flat[last]
+
+
+def recordings_in(clip: Clip) -> Int64[Tensor, "time batch"]:
+    """Which recording each bin belongs to, numbered through the batch: a row's label changes where one ends."""
+    changed = torch.zeros_like(clip.labels)
+    changed[1:] = clip.labels[1:] != clip.labels[:-1]
+    return changed.cumsum(0) * clip.batch + torch.arange(clip.batch, device=clip.labels.device)
+
+
+def _counts(clip: Clip, recordings: Int64[Tensor, "time batch"]) -> Int64[Tensor, " n"]:
+    """Scored bins of each recording."""
+    return torch.bincount(recordings.flatten()[clip.scored.flatten()], minlength=int(recordings.max()) + 1)
 
 
 def scored_accuracy(outputs: Float[Tensor, "time batch classes"], clip: Clip) -> Float[Tensor, ""]:

@@ -18,7 +18,7 @@ from dvs_snn.errors import ConfigError
 from dvs_snn.learning.augment import Augmentation
 from dvs_snn.learning.datasets import DATASETS, DataConfig, data_in
 from dvs_snn.learning.loader import ClipConfig
-from dvs_snn.learning.losses import PerBinCrossEntropy
+from dvs_snn.learning.losses import CrossEntropy
 from dvs_snn.learning.rules import OptimizerConfig, RuleConfig
 from dvs_snn.models import model_config
 from dvs_snn.pipeline import PipelineConfig
@@ -65,7 +65,7 @@ class Recipe:
     seed: int = 1
     clips: ClipConfig = field(default_factory=ClipConfig)
     augment: Augmentation | None = None
-    loss: PerBinCrossEntropy = field(default_factory=PerBinCrossEntropy)
+    loss: CrossEntropy = field(default_factory=PerBinCrossEntropy)
     rule: RuleConfig = field(default_factory=RuleConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -81,7 +81,7 @@ class Recipe:
 SECTIONS: dict[str, type] = {
     "clips": ClipConfig,
     "augment": Augmentation,
-    "loss": PerBinCrossEntropy,
+    "loss": CrossEntropy,
     "rule": RuleConfig,
     "optimizer": OptimizerConfig,
     "train": TrainConfig,

@@ -18,7 +18,10 @@ from torch import Tensor, nn
 from dvs_snn.errors import ConfigError
 from dvs_snn.learning.clips import Clip
 from dvs_snn.learning.losses import Loss, rate_penalty, scored_accuracy
+from dvs_snn.learning.slopes import Slopes
+from dvs_snn.learning.stages import Staged, norms_remembering
 from dvs_snn.learning.team import Team
+from dvs_snn.learning.training_state import random_state, set_random_state
 from dvs_snn.nn import LinearNeuron, State, Temporal, detach, reset_where
 
 
@@ -53,9 +56,11 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class RuleConfig:
-    """Which rule: `bptt`, or `truncated` with chunks of `chunk_bins`.
+    """Which rule: `bptt`, `truncated` with chunks of `chunk_bins`, or `sltt` (there chunks of 1 unless set).
 
     `rate_weight` times `rate_penalty` of the spiking layers' rates above `rate_ceiling` is added to the loss.
+    `slope_end` is how many times steeper the surrogates are at the end of training than at its start; `learn_slopes`
+    makes their slopes parameters.
     `autocast` computes in bfloat16 where torch finds it safe: for GPUs; a CPU without bfloat16 units is slower by it.
     """
 
@@ -64,12 +69,18 @@ class RuleConfig:
     rate_weight: float = 0.0
     rate_ceiling: float = 0.1
     autocast: bool = False
+    slope_end: float = 1.0
+    learn_slopes: bool = False
 
     def __post_init__(self) -> None:
         if self.name not in RULES:
             raise ConfigError(f"rule.name {self.name!r} is unknown; known: {', '.join(RULES)}")
-        if (self.name == "truncated") != (self.chunk_bins > 0):
-            raise ConfigError("rule: chunk_bins goes with the rule 'truncated', and must be above zero there")
+        if self.chunk_bins < 0 or (self.name == "truncated" and not self.chunk_bins):
+            raise ConfigError("rule.chunk_bins must be above zero for the rule 'truncated'")
+        if self.chunk_bins and self.name not in ("truncated", "sltt"):
+            raise ConfigError(f"rule: chunk_bins goes with the rules 'truncated' and 'sltt', not with {self.name!r}")
+        if not self.slope_end > 0 or (self.learn_slopes and self.slope_end != 1.0):
+            raise ConfigError("rule.slope_end must be above zero, and 1 where slopes are learned")
         if self.rate_weight < 0:
             raise ConfigError("rule.rate_weight must not be negative")
 
@@ -77,6 +88,9 @@ class RuleConfig:
 @runtime_checkable
 class LearningRule(Protocol):
     """One update from one clip; `state` is the network's before it (None: rest), the state after it comes back."""
+
+    step: int
+    """Updates so far."""
 
     def update(self, network: Temporal, clip: Clip, state: State | None) -> tuple[State, dict[str, float]]: ...
 
@@ -104,6 +118,7 @@ class BPTT:
         self.loss, self.config, self.schedule, self.steps = loss, config, optimizer, steps
         self.team = team or Team()
         self.step = 0
+        self.slopes = Slopes(network, config.learn_slopes, config.slope_end)
         self.optimizer = _adamw(network, optimizer)
 
     def update(self, network: Temporal, clip: Clip, state: State | None) -> tuple[State, dict[str, float]]:
@@ -111,6 +126,7 @@ class BPTT:
         lr = self.schedule.lr_at(self.step, self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
+        self.slopes.set(min(self.step / max(self.steps - 1, 1), 1.0))
         self.optimizer.zero_grad(set_to_none=True)
         state, measures = self.gradients(network, clip, state)
         self.team.sum_gradients(network.parameters())
@@ -118,6 +134,7 @@ class BPTT:
         norm = nn.utils.clip_grad_norm_(network.parameters(), limit)
         if torch.isfinite(norm):  # one overflowing clip must not spoil the weights
             self.optimizer.step()
+            self.slopes.hold()
         self.step += 1
         return state, {**measures, "grad_norm": float(norm), "lr": lr}
 
@@ -127,6 +144,7 @@ class BPTT:
             state = reset_where(detach(state), clip.first)
         chunk = self.config.chunk_bins or clip.bins
         weight = self.team.sum(self.loss.weight(clip))  # of the whole batch: gradients of its shares then add up
+        scored = self._scored(clip)
         loss, right, rate = 0.0, 0.0, 0.0
         for start in range(0, clip.bins, chunk):
             part = clip.between(start, min(start + chunk, clip.bins))
@@ -143,11 +161,18 @@ class BPTT:
             total.backward()
             state = detach(state)
             loss += float(total.detach())
-            right += float(scored_accuracy(outputs.detach(), part) * part.scored.sum() / weight)
+            right += float(scored_accuracy(outputs.detach(), part) * part.scored.sum() / scored)
         assert state is not None
+        return state, self._measures(loss, right, rate)
+
+    def _scored(self, clip: Clip) -> float:
+        """Scored bins of the whole batch, which a clip's share of the accuracy is taken of."""
+        return float(self.team.sum(clip.scored.sum().clamp_min(1).float()))
+
+    def _measures(self, loss: float, right: float, rate: float) -> dict[str, float]:
         loss, right = self.team.sum(torch.tensor([loss, right])).tolist()
         measures = {"loss": loss, "accuracy": right}
-        return state, {**measures, "rate": rate} if self.config.rate_weight else measures
+        return {**measures, "rate": rate} if self.config.rate_weight else measures
 
     def _precision(self, device: torch.device) -> AbstractContextManager[Any]:
         return torch.autocast(device.type, torch.bfloat16) if self.config.autocast else nullcontext()
@@ -178,8 +203,98 @@ class TruncatedBPTT(BPTT):
     clip. One chunk over the whole clip is `BPTT`.
     """
 
+    def __init__(self, network: Temporal, loss: Loss, *rest: Any, **options: Any) -> None:
+        if not loss.additive:
+            raise ConfigError("rule 'truncated' judges chunks one by one: it needs the loss 'tet'")
+        super().__init__(network, loss, *rest, **options)
 
-RULES: dict[str, type[BPTT]] = {"bptt": BPTT, "truncated": TruncatedBPTT}
+
+class SLTT(BPTT):
+    """Spatial learning through time (Meng et al. 2023) up to the features of each bin, BPTT through what reads them.
+
+    In the front, gradients of a bin stay in that bin: `u[t] = β sg(u[t-1]) + x[t]`. The features are small and are
+    kept for all T bins, so the read-out learns by full BPTT; the front runs twice, first for the features, then bin by
+    bin with their gradients, and only one bin's graph is in memory. With `chunk_bins` above 1 gradients also pass
+    between the bins of a chunk. In the front, batch normalisation sees a chunk at a time.
+
+    Raises `ConfigError` for a network that is not `Staged`.
+    """
+
+    def __init__(self, network: Temporal, *rest: Any, **options: Any) -> None:
+        if not isinstance(network, Staged):
+            raise ConfigError(
+                f"rule 'sltt' needs a network with features and a read-out, which {type(network).__name__} does not "
+                "tell apart: use 'bptt' or 'truncated'"
+            )
+        super().__init__(network, *rest, **options)
+
+    def gradients(self, network: Temporal, clip: Clip, state: State | None) -> tuple[State, dict[str, float]]:
+        """Add the clip's gradients to the parameters'; returns the state after it and the measures."""
+        assert isinstance(network, Staged)
+        if state is not None:
+            state = reset_where(detach(state), clip.first)
+        device = clip.inputs.device
+        chunk = self.config.chunk_bins or 1
+        parts = [clip.between(start, min(start + chunk, clip.bins)) for start in range(0, clip.bins, chunk)]
+        shares = [part.bins / clip.bins for part in parts]
+        watched = self.config.rate_weight > 0
+        before, chance = state, random_state(device)
+        features, front = [], _Rates()
+        with torch.no_grad(), norms_remembering(network, 0.0):
+            for part, share in zip(parts, shares, strict=True):
+                with SpikeRates(network, watched) as rates, self._precision(device):
+                    found, state = network.features(part.inputs, state)
+                features.append(found.float())
+                front.add(rates.rates, share)
+        joined = torch.cat(features).requires_grad_()
+        with SpikeRates(network, watched) as rates:
+            with self._precision(device):
+                outputs, after = network.decide(joined, state)
+            outputs = outputs.float()
+            total = self.loss.total(outputs, clip) / self.team.sum(self.loss.weight(clip))
+            layers = {**front.rates, **rates.rates}
+            if watched:
+                penalty = rate_penalty(layers, self.config.rate_ceiling) / self.team.size
+                total = total + self.config.rate_weight * penalty
+        total.backward()
+        arriving = torch.zeros_like(joined) if joined.grad is None else joined.grad
+        later, state = random_state(device), before
+        set_random_state(chance, device)  # the same dropout as in the first run
+        start = 0
+        for part, share in zip(parts, shares, strict=True):
+            with norms_remembering(network, share), SpikeRates(network, watched) as rates, self._precision(device):
+                found, state = network.features(part.inputs, state)
+            tensors, grads = [found], [arriving[start : start + part.bins].to(found.dtype)]
+            for name, rate in rates.rates.items():
+                tensors.append(rate)
+                grads.append(front.gradient(name) * share)
+            learning = [k for k, tensor in enumerate(tensors) if tensor.requires_grad]
+            torch.autograd.backward([tensors[k] for k in learning], [grads[k] for k in learning])
+            state, start = detach(state), start + part.bins
+        set_random_state(later, device)
+        right = float(scored_accuracy(outputs.detach(), clip) * clip.scored.sum() / self._scored(clip))
+        mean = float(torch.stack([layer.detach() for layer in layers.values()]).mean()) if layers else 0.0
+        return detach(after), self._measures(float(total.detach()), right, mean)
+
+
+class _Rates:
+    """Mean rates of layers over chunks, as leaves whose gradients the chunks take on."""
+
+    def __init__(self) -> None:
+        self.rates: dict[str, Tensor] = {}
+
+    def add(self, rates: Mapping[str, Tensor], share: float) -> None:
+        for name, rate in rates.items():
+            known = self.rates.get(name)
+            fresh = rate.detach() * share if known is None else known.detach() + rate.detach() * share
+            self.rates[name] = fresh.requires_grad_()
+
+    def gradient(self, name: str) -> Tensor:
+        leaf = self.rates[name]
+        return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+
+
+RULES: dict[str, type[BPTT]] = {"bptt": BPTT, "truncated": TruncatedBPTT, "sltt": SLTT}
 
 
 class SpikeRates:

@@ -147,13 +147,26 @@ class GestureNet(Temporal):
     def forward(
         self, xs: Float[Tensor, "time batch channel height width"], state: State | None = None
     ) -> tuple[Float[Tensor, "time batch classes"], GestureState]:
+        currents, state = self.features(xs, state)
+        return self.decide(currents, state)
+
+    def features(
+        self, xs: Float[Tensor, "time batch channel height width"], state: State | None = None
+    ) -> tuple[Float[Tensor, "time batch hidden"], GestureState]:
+        """The currents that the head gets; renews the states of backbone and bridge."""
         before = GestureState(None, None, None, None) if state is None else GestureState(*state)
         spikes, backbone = self.backbone(self.saturate(xs), before.backbone)
         features, bridge = self.bridge(spikes, before.bridge)
         currents = self.blocks(features.flatten(0, 1)).unflatten(0, tuple(xs.shape[:2]))
-        decided, head = self.head(currents, before.head)
-        logits, integrator = self.integrator(self._read(decided, currents), before.integrator)
-        return logits, GestureState(backbone, bridge, head, integrator)
+        return currents, before._replace(backbone=backbone, bridge=bridge)
+
+    def decide(
+        self, features: Float[Tensor, "time batch hidden"], state: State
+    ) -> tuple[Float[Tensor, "time batch classes"], GestureState]:
+        """Logits from the currents of `features`; renews the states of head and integrator."""
+        decided, head = self.head(features, state.head)
+        logits, integrator = self.integrator(self._read(decided, features), state.integrator)
+        return logits, state._replace(head=head, integrator=integrator)
 
     def step(
         self, x: Float[Tensor, "batch channel height width"], state: State | None = None

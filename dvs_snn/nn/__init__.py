@@ -17,6 +17,7 @@ from dvs_snn.nn.surrogate import (
     Triangle,
 )
 from dvs_snn.nn.temporal import State, Temporal, detach, reset_where
+from dvs_snn.nn.twin import Twin, twin_of
 
 __all__ = [
     "CUBALIF",
@@ -38,6 +39,8 @@ __all__ = [
     "Surrogate",
     "Temporal",
     "Triangle",
+    "Twin",
     "detach",
     "reset_where",
+    "twin_of",
 ]

@@ -50,15 +50,34 @@ class Sequential(Temporal):
         return x, tuple(after)
 
     def forward(self, xs: Float[Tensor, "time batch ..."], state: State | None = None) -> tuple[Tensor, State]:
-        before = None if state is None else iter(state)
-        after = []
-        for layer in self.layers:
+        return self._run(0, len(self.layers), xs, state)
+
+    def features(self, xs: Float[Tensor, "time batch ..."], state: State | None = None) -> tuple[Tensor, State]:
+        """The layers up to the currents of the first neurons that follow a linear map; `decide` has the others."""
+        return self._run(0, self._cut, xs, state)
+
+    def decide(self, features: Float[Tensor, "time batch ..."], state: State) -> tuple[Tensor, State]:
+        """The layers after `features`; takes its state and completes it."""
+        return self._run(self._cut, len(self.layers), features, state)
+
+    @property
+    def _cut(self) -> int:
+        kinds = [isinstance(layer, nn.Linear) for layer in self.layers]
+        start = kinds.index(True) if True in kinds else len(kinds)
+        neurons = (k for k, layer in enumerate(self.layers) if k > start and isinstance(layer, Temporal))
+        return next(neurons, len(kinds))
+
+    def _run(self, start: int, stop: int, xs: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """Layers `start` to `stop`; the states of the others stay as they are."""
+        memories = [k for k, layer in enumerate(self.layers) if isinstance(layer, Temporal)]
+        states = dict(zip(memories, [None] * len(memories) if state is None else state, strict=True))
+        for k in range(start, stop):
+            layer = self.layers[k]
             if isinstance(layer, Temporal):
-                xs, layer_state = layer(xs, None if before is None else next(before))
-                after.append(layer_state)
+                xs, states[k] = layer(xs, states[k])
             else:
                 xs = fold(layer, xs)
-        return xs, tuple(after)
+        return xs, tuple(states.values())
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         for layer in self.layers:

@@ -24,6 +24,8 @@ class Surrogate(nn.Module, ABC):
 
     code: ClassVar[int]
     """The shape's number in the compiled kernels."""
+    is_width: ClassVar[bool] = False
+    """Whether a larger scale makes the pseudo-derivative wider; a slope makes it narrower."""
 
     scale: Tensor
 
@@ -40,6 +42,18 @@ class Surrogate(nn.Module, ABC):
     @property
     def learnable(self) -> bool:
         return isinstance(self.scale, nn.Parameter)
+
+    def learn(self) -> None:
+        """Make the scale a parameter, where it is not one; its name and value stay."""
+        if not self.learnable:
+            value = self.scale
+            del self.scale
+            self.scale = nn.Parameter(value)
+
+    def set_steepness(self, factor: float, start: float) -> None:
+        """Set the scale in place to `factor` times as steep as at the scale `start`; nothing is compiled anew."""
+        with torch.no_grad():
+            self.scale.fill_(start / factor if self.is_width else start * factor)
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Spikes where `x > 0`; the gradient is `derivative(x)`."""
@@ -128,6 +142,7 @@ class Triangle(Surrogate):
     """`g(x) = max(0, γ − |x|) / γ²` (Bellec et al., 2018; the shape of TET and TC-LIF)."""
 
     code = 2
+    is_width = True
 
     def __init__(self, width: float = 1.0, *, learnable: bool = False) -> None:
         super().__init__(width, learnable=learnable)
@@ -167,6 +182,7 @@ class Rectangle(Surrogate):
     """`g(x) = 1 / (2a) where |x| < a, else 0` (Wu et al., 2018)."""
 
     code = 4
+    is_width = True
 
     def __init__(self, half_width: float = 0.5, *, learnable: bool = False) -> None:
         super().__init__(half_width, learnable=learnable)

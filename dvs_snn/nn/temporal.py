@@ -59,6 +59,8 @@ def detach(state: State) -> State:
 
 
 def _map(state: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    if state is None:  # a part that has not begun
+        return None
     if isinstance(state, Tensor):
         return function(state)
     parts = [_map(part, function) for part in state]

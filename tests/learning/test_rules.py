@@ -12,9 +12,9 @@ from dvs_snn.learning import (
     BPTT,
     Clip,
     ClipLoader,
+    CrossEntropy,
     Encoding,
     OptimizerConfig,
-    PerBinCrossEntropy,
     RuleConfig,
     SpikeRates,
     TruncatedBPTT,
@@ -38,7 +38,7 @@ def loader(count=64, shuffled=False) -> ClipLoader:
 
 def make_rule(kind, net, steps=40, **options):
     config = RuleConfig(name="truncated" if "chunk_bins" in options else "bptt", **options)
-    return kind(net, PerBinCrossEntropy(0.0), config, OptimizerConfig(lr=5e-3), steps)
+    return kind(net, CrossEntropy("tet", 0.0), config, OptimizerConfig(lr=5e-3), steps)
 
 
 def train(rule, net, clips, epochs):
@@ -91,7 +91,7 @@ def test_state_is_carried_between_clips_and_reset_in_first_rows():
     with torch.no_grad():
         outputs, _ = net(clip.inputs)
     part = clip.between(half, clip.bins)
-    loss = PerBinCrossEntropy(0.0)
+    loss = CrossEntropy("tet", 0.0)
     assert carried["loss"] == pytest.approx(float(loss.total(outputs[half:], part) / loss.weight(part)), rel=1e-5)
     fresh = Clip(part.inputs, part.labels, part.scored, torch.ones_like(part.first))
     _, again = rule.gradients(net, fresh, state)
@@ -113,7 +113,7 @@ def test_padded_and_warm_up_bins_have_no_influence():
     wrong[~clip.scored] = 1 - wrong[~clip.scored]
     same = Clip(clip.inputs, wrong, clip.scored, clip.first)
     outputs, _ = net(clip.inputs)
-    loss = PerBinCrossEntropy(0.1)
+    loss = CrossEntropy("tet", 0.1)
     assert torch.equal(loss.total(outputs, clip), loss.total(outputs, same))
     assert scored_accuracy(outputs, clip) == scored_accuracy(outputs, same)
 
