@@ -15,8 +15,8 @@ from typing import Literal
 
 from dvs_snn.errors import DvsSnnError
 from dvs_snn.events import Events, Sensor, Window, empty_events
-from dvs_snn.events.filters import Filter, start_filters
-from dvs_snn.pipeline import Decision, Pipeline
+from dvs_snn.events.filters import Filter, Region, SpatialDecimation, start_filters
+from dvs_snn.pipeline import Decision, EventRuntime, Pipeline
 from dvs_snn_ros.hostclock import HostClock
 from dvs_snn_ros.packets import Received
 
@@ -33,8 +33,27 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class View:
+    """The part of a camera's sensor that decisions are made of: pixels of `seen`, each `scale` wide, from (x, y) on."""
+
+    camera: Sensor
+    seen: Sensor
+    scale: float = 1.0
+    x: float = 0.0
+    y: float = 0.0
+
+    def within(self, seen: Sensor, scale: float = 1.0, x: float = 0.0, y: float = 0.0) -> View:
+        """The view of a part of this view: its corner and the width of its pixels are given in pixels of this one."""
+        return View(self.camera, seen, self.scale * scale, self.x + x * self.scale, self.y + y * self.scale)
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        """Where a point of the view lies on the camera's sensor; the centre of a pixel has whole coordinates."""
+        return self.x + (x + 0.5) * self.scale - 0.5, self.y + (y + 0.5) * self.scale - 0.5
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """A decision and what it was made of.
+    """A decision and what it was made of; `view` is where its pixels lie on the camera's sensor.
 
     `stamp_ns` is the host's time of the newest event before the window's end (as stamps say), `live_ns` the same by the
     host's clock now; `arrived_ns` when the packet that completed the window arrived.
@@ -42,7 +61,7 @@ class Outcome:
 
     decision: Decision
     window: Window
-    sensor: Sensor
+    view: View
     frame_id: str
     stamp_ns: int
     live_ns: int
@@ -68,7 +87,7 @@ class _Ready:
     """A window that waits for its decision, and when it was."""
 
     window: Window
-    sensor: Sensor
+    view: View
     frame_id: str
     stamp_ns: int
     live_ns: int
@@ -108,6 +127,7 @@ class Engine:
         self._unfit: Sensor | None = None
         self._lost_first = self._keep_first = self._busy = False
         self._frame_id = ""
+        self._view = View(pipeline.config.sensor, pipeline.config.sensor)
         self._wake = threading.Condition()
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -257,12 +277,15 @@ class Engine:
             self.sensor = None
             return False
         try:
-            seen = sensor
+            view = View(sensor, sensor)
             for each in self._filters:
-                seen = each.sensor_after(seen)
+                corner = (each.x, each.y) if isinstance(each, Region) else (0, 0)
+                scale = each.factor if isinstance(each, SpatialDecimation) else 1
+                view = view.within(each.sensor_after(view.seen), scale, *corner)
             if self._filters:
                 self._step = start_filters(sensor, self._filters)
-            self._pipeline.set_sensor(seen)
+            self._pipeline.set_sensor(view.seen)
+            self._view = self._fitted(view)
         except DvsSnnError as error:
             self._unfit, self.sensor = sensor, None
             self.counts.unfit_packets += 1
@@ -272,13 +295,21 @@ class Engine:
         self._anew()
         return True
 
+    def _fitted(self, view: View) -> View:
+        """The view after the pipeline's own fitting to the network's sensor, a centred crop (see `events.resample`)."""
+        target = self._pipeline.config.sensor
+        if isinstance(self._pipeline.runtime, EventRuntime) or view.seen == target:
+            return view
+        scale = min(view.seen.width / target.width, view.seen.height / target.height)
+        x, y = (view.seen.width - target.width * scale) / 2, (view.seen.height - target.height * scale) / 2
+        return view.within(target, scale, x, y)
+
     def _anew(self) -> None:
         self._pipeline.reset()
         self.clock.forget()
 
     def _queue(self, windows: list[Window], arrived_ns: int) -> None:
         """Append windows to those that wait; by the policy, the oldest or the newest of too many go."""
-        sensor = self.sensor or self._pipeline.config.sensor
         for window in windows:
             if len(self._ready) >= self.limits.windows:
                 self.counts.dropped_windows += 1
@@ -297,7 +328,7 @@ class Engine:
                 window, self._keep_first = replace(window, first=True), False
             newest_us = int(window.events["t"][-1]) if len(window.events) else window.end_us
             stamp_ns, live_ns = self.clock.stamp_ns(newest_us), self.clock.live_ns(newest_us)
-            self._ready.append(_Ready(window, sensor, self._frame_id, stamp_ns, live_ns, arrived_ns))
+            self._ready.append(_Ready(window, self._view, self._frame_id, stamp_ns, live_ns, arrived_ns))
 
     def _decide(self, ready: _Ready) -> None:
         begun = time.perf_counter()
@@ -308,7 +339,7 @@ class Engine:
             Outcome(
                 decision,
                 ready.window,
-                ready.sensor,
+                ready.view,
                 ready.frame_id,
                 ready.stamp_ns,
                 ready.live_ns,

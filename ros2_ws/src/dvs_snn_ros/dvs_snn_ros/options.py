@@ -16,6 +16,7 @@ from dvs_snn_ros.settings import (
     Checked,
     GestureSettings,
     PlayerSettings,
+    TrackerSettings,
     checked,
     default_of,
     limits_of,
@@ -88,6 +89,7 @@ class Options(Generic[S]):
 NODES: dict[str, type[Checked]] = {
     "event_player": PlayerSettings,
     "gesture": GestureSettings,
+    "tracker": TrackerSettings,
 }
 """Settings of each node."""
 

@@ -51,8 +51,8 @@ class Painter:
             outcome = None
             while self._waiting:
                 outcome = self._waiting.popleft()
-                if self._overlay is None:
-                    self._overlay = Overlay(self._config.sensor, self._config.labels)
+                if self._overlay is None or self._overlay.sensor != outcome.view.seen:
+                    self._overlay = Overlay(outcome.view.seen, self._config.labels)
                 self._overlay.see(outcome.window)
             if outcome is not None and self._overlay is not None:
                 self._show(self._overlay.draw(verdict(outcome)), outcome)

@@ -156,6 +156,19 @@ class GestureSettings(PerceptionSettings):
 
 
 @dataclass(frozen=True)
+class TrackerSettings(PerceptionSettings):
+    """Parameters of `tracker`."""
+
+    model: str = option(
+        "clusters", "checkpoint: a folder, or a name that ships with dvs_snn; clusters needs no network"
+    )
+    publish_ms: float = option(
+        0.0, "sensor time between messages at least [ms]; 0: one for each window", least=0, most=10_000, live=True
+    )
+    marker_scale: float = option(0.01, "size of a pixel in ~/markers [m]", least=1e-6, most=10, live=True)
+
+
+@dataclass(frozen=True)
 class PlayerSettings(Checked):
     """Parameters of `event_player`."""
 
