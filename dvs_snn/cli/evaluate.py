@@ -19,6 +19,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--split", default="test", help="split to judge on (default: test)")
     parser.add_argument("--recordings", type=int, help="how many simulated recordings (default: the whole split)")
+    parser.add_argument("--confusion", metavar="PICTURE", help="also draw the confusion matrix: FILE.png, .pdf or .svg")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.set_defaults(run=run)
@@ -29,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
     import json
     import os
 
+    import numpy as np
     from tqdm import tqdm
 
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see train
@@ -62,15 +64,23 @@ def run(args: argparse.Namespace) -> int:
         trained_on = checkpoint.metrics.get("recipe", {}).get("data", {"name": "folder"})
         data = data_config(data_in(args.data, trained_on))
         recordings = open_data(data, args.split, config.labels, config.sensor)
+        if hasattr(recordings, "prepare"):
+            recordings.prepare()
     with tqdm(total=len(recordings), desc="evaluate", unit="recording", file=sys.stderr) as bar:
-        result = evaluate(config, checkpoint.model, recordings, device=choose_device(args.device), advance=bar.update)
+        device = choose_device(args.device)
+        result = evaluate(config, checkpoint.model, recordings, device=device, advance=bar.update, costs=True)
     result = {"checkpoint": str(args.checkpoint), **result}
+    if args.confusion:
+        from dvs_snn.viz import draw_confusion
+
+        title = f"{result['data']}, {result['split']}"
+        draw_confusion(args.confusion, np.array(result["confusion"]), config.labels, title)
     print(json.dumps(result) if args.json else describe(result))
     return 0
 
 
 def describe(result: dict[str, Any]) -> str:
-    """The measures for a reader: accuracy, per class, confusion, latency."""
+    """The measures for a reader: accuracy, latency, costs, confusion."""
     lines = [
         f"{result['task']} on {result['data']}, split {result['split']}: {result['n']} recordings",
         f"accuracy {result['accuracy']:.4f} (95 %: {result['accuracy_low']:.4f} to {result['accuracy_high']:.4f})",
@@ -81,8 +91,29 @@ def describe(result: dict[str, Any]) -> str:
             f"first right decision after {latency['median_s']:.2f} s (median), {latency['p90_s']:.2f} s "
             f"(90th percentile), in {latency['decided']:.1%} of the recordings"
         )
+    lines += describe_costs(result["costs"])
     lines.append("row: true class, column: decided class")
     for entry, row in zip(result["per_class"], result["confusion"], strict=True):
         counts = " ".join(f"{count:4d}" if count else "   ." for count in row)
         lines.append(f"{entry['index']:2d} {entry['label'][:18]:18s} {counts}   {entry['right']}/{entry['n']}")
     return "\n".join(lines)
+
+
+def describe_costs(costs: dict[str, Any]) -> list[str]:
+    """Operations and size in two lines, then a line per layer of neurons."""
+    operations = costs["synaptic_operations"]
+    what = "spikes" if costs["spiking"] else "activations that are not zero"
+    lines = [
+        f"per bin: {costs['spikes_per_bin']:.0f} {what}, {operations['effective_acs'] / 1e3:.0f} k accumulates, "
+        f"{operations['effective_macs'] / 1e3:.0f} k multiply-accumulates (dense {operations['dense'] / 1e3:.0f} k)",
+        f"{costs['parameters']} parameters, {costs['bytes']} bytes, "
+        f"activation sparsity {costs['activation_sparsity']:.3f}",
+        f"layer, neurons, rate, T phi at every bin (T = 1) and once (T = {costs['bins_to_decision']:.0f} bins):",
+    ]
+    for name, layer in costs["layers"].items():
+        each, once = layer["each_bin"], layer["once"]
+        lines.append(
+            f"  {name[:24]:24s} {layer['neurons']:6d} {layer['rate']:.4f}  {each['t_phi']:.3f} {each['gate']:5s}  "
+            f"{once['t_phi']:.2f} {once['gate']}"
+        )
+    return lines

@@ -47,6 +47,12 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--speed", type=float, default=1.0, help="playback speed of the video, 1 is sensor time (1)")
     parser.add_argument("--sensor", metavar="WxH", help="sensor size, for files that do not state it")
     parser.add_argument("--realtime", action="store_true", help="keep pace with sensor time and report lateness")
+    parser.add_argument(
+        "--rewards", metavar="X.jsonl", help='learn from rewards: lines {"t_us": .., "reward": 0..1, "at_us": ..}'
+    )
+    parser.add_argument(
+        "--adapter", metavar="FILE", help="what rewards have taught: read if it exists, written at the end"
+    )
     parser.set_defaults(run=run)
 
 
@@ -57,9 +63,17 @@ def run(args: argparse.Namespace) -> int:
     from dvs_snn.pipeline import load_checkpoint, open_pipeline
 
     _refuse_overwriting(args.file, args.out, args.video)
+    rewards = None
     sensor = Sensor.parse(args.sensor) if args.sensor else None
     checkpoint = load_checkpoint(args.model)
     pipeline = open_pipeline(checkpoint, args.runtime)
+    if args.rewards or args.adapter:
+        from dvs_snn.learning.online import AdaptivePipeline, RewardLines
+
+        pipeline = adaptive = AdaptivePipeline(pipeline)
+        rewards = RewardLines(args.rewards) if args.rewards else None
+        if args.adapter and os.path.exists(args.adapter):
+            adaptive.adapter.load(args.adapter)
     stream = open_recording(args.file, sensor)
     with ExitStack() as stack:
         stack.callback(pipeline.close)
@@ -79,11 +93,17 @@ def run(args: argparse.Namespace) -> int:
             for decision in replay:
                 lines.write(decision.to_json())
                 progress.show(replay)
+                if rewards is not None:
+                    rewards.give(decision, adaptive.adapter)
             lines.open()  # a recording without events gives a file without lines
         finally:
             progress.close()
             for line in replay.report():
                 print(line, file=sys.stderr)
+            if rewards is not None:
+                print(rewards.report(), file=sys.stderr)
+                if args.adapter:
+                    adaptive.adapter.save(args.adapter)
     return 0
 
 

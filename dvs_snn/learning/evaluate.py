@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -19,6 +20,7 @@ from dvs_snn.errors import RecordingError
 from dvs_snn.events import Sensor, Window, stream_of, windows
 from dvs_snn.events.resample import Resample
 from dvs_snn.learning.clips import encode_windows
+from dvs_snn.learning.measures import CostMeter
 from dvs_snn.learning.metrics import classification, latency
 from dvs_snn.learning.recordings import Recording, RecordingSet
 from dvs_snn.nn import State, Temporal
@@ -44,29 +46,38 @@ def evaluate(
     batch: int = 16,
     device: torch.device | str = "cpu",
     advance: Callable[[int], object] = lambda count: None,
+    costs: bool = False,
 ) -> dict[str, Any]:
-    """Accuracy, interval, confusion and latency of a network on a set of recordings, and its mean loss.
+    """Accuracy, interval, confusion and latency of a network on a set of recordings, its mean loss, and what it costs.
 
     A recording counts as the class with the largest mean posterior after the warm-up (`pipeline.recording_label`).
+    `costs` adds spikes, synaptic operations, sparsity and size (`measures.CostMeter`).
     """
+    meter = CostMeter(model) if costs else None
     truth: list[int] = []
     decided: list[int] = []
     times: list[int | None] = []
     loss = 0.0
-    for recording, decisions in decisions_of(config, model, recordings, batch, device):
+    for recording, decisions in decisions_of(config, model, recordings, batch, device, meter):
         truth.append(recording.label)
         decided.append(recording_label(decisions, config.bin_us, config.decision.warmup_us))
         start_us = decisions[0].t_us - config.bin_us
         times.append(next((d.t_us - start_us for d in decisions if d.index == recording.label), None))
         loss -= float(np.mean([np.log(max(d.posterior[recording.label], 1e-12)) for d in decisions]))
         advance(1)
+    found = latency(times)
+    cost: dict[str, Any] = {}
+    if meter is not None:
+        steps = None if found["median_s"] is None else found["median_s"] * 1e6 / config.bin_us
+        cost = {"costs": meter.report(steps)}
     return {
         "task": config.task,
         "data": recordings.source,
         "split": recordings.split,
         **classification(truth, decided, config.labels),
         "loss": loss / max(len(truth), 1),
-        "latency": latency(times),
+        "latency": found,
+        **cost,
     }
 
 
@@ -76,10 +87,11 @@ def decisions_of(
     recordings: RecordingSet,
     batch: int = 16,
     device: torch.device | str = "cpu",
+    meter: CostMeter | None = None,
 ) -> Iterator[tuple[Recording, list[Gesture]]]:
     """Each recording with its decisions, one per window, as `Pipeline.run` gives them."""
     decider = GestureDecider(config.decision, config.labels, config.bin_us)
-    for encoded, outputs in scan_recordings(config, model, recordings, batch, device):
+    for encoded, outputs in scan_recordings(config, model, recordings, batch, device, meter):
         decisions = []
         for window, logits in zip(encoded.windows, outputs, strict=True):
             if window.first:
@@ -94,6 +106,7 @@ def scan_recordings(
     recordings: RecordingSet,
     batch: int = 16,
     device: torch.device | str = "cpu",
+    meter: CostMeter | None = None,
 ) -> Iterator[tuple[Encoded, NDArray[np.float32]]]:
     """Each recording with the network's output at each of its windows, `[time, classes]`; batches are read ahead."""
     model = model.to(device).eval()
@@ -110,7 +123,7 @@ def scan_recordings(
             group = pending.popleft().result()
             if (start := next(starts, -1)) >= 0:
                 pending.append(pool.submit(read, start))
-            yield from zip(group, _scan(model, group, device), strict=True)
+            yield from zip(group, _scan(model, group, device, meter), strict=True)
 
 
 def encode_recording(config: PipelineConfig, recording: Recording, sensor: Sensor) -> Encoded:
@@ -125,30 +138,39 @@ def encode_recording(config: PipelineConfig, recording: Recording, sensor: Senso
 
 
 @torch.inference_mode()
-def _scan(model: Temporal, group: Sequence[Encoded], device: torch.device | str) -> list[NDArray[np.float32]]:
+def _scan(
+    model: Temporal, group: Sequence[Encoded], device: torch.device | str, meter: CostMeter | None
+) -> list[NDArray[np.float32]]:
     """Outputs of several recordings in one batch; those with a restart in the middle run alone, piece by piece."""
     whole = [i for i, encoded in enumerate(group) if not any(w.first for w in encoded.windows[1:])]
     results: dict[int, NDArray[np.float32]] = {}
+    if meter is not None:
+        meter.recordings += len(group)
     if whole:
-        scanned = _scan_maps(model, [group[i].maps for i in whole], device)
+        scanned = _scan_maps(model, [group[i].maps for i in whole], device, meter)
         results.update(zip(whole, scanned, strict=True))
     for i, encoded in enumerate(group):
         if i not in results:
             cuts = [k for k, window in enumerate(encoded.windows) if window.first and k] + [len(encoded.windows)]
             pieces = [encoded.maps[a:b] for a, b in zip([0, *cuts], cuts, strict=False)]
-            results[i] = np.concatenate([_scan_maps(model, [piece], device)[0] for piece in pieces])
+            results[i] = np.concatenate([_scan_maps(model, [piece], device, meter)[0] for piece in pieces])
     return [results[i] for i in range(len(group))]
 
 
 def _scan_maps(
-    model: Temporal, maps: Sequence[NDArray[np.float32]], device: torch.device | str
+    model: Temporal, maps: Sequence[NDArray[np.float32]], device: torch.device | str, meter: CostMeter | None
 ) -> list[NDArray[np.float32]]:
-    longest = max(len(part) for part in maps)
+    lengths = torch.tensor([len(part) for part in maps])
+    longest = int(lengths.max())
     state: State | None = None
     outputs = []
-    for start in range(0, longest, CHUNK_BINS):
-        output, state = model(_chunk(maps, start, min(start + CHUNK_BINS, longest)).to(device), state)
-        outputs.append(output.float().cpu())
+    with meter or nullcontext():
+        for start in range(0, longest, CHUNK_BINS):
+            chunk = _chunk(maps, start, min(start + CHUNK_BINS, longest))
+            if meter is not None:
+                meter.watch(torch.arange(start, start + len(chunk)).unsqueeze(1) < lengths)
+            output, state = model(chunk.to(device), state)
+            outputs.append(output.float().cpu())
     joined = torch.cat(outputs).numpy()
     return [joined[: len(part), row] for row, part in enumerate(maps)]
 

@@ -20,7 +20,7 @@ from dvs_snn.learning.datasets import DATASETS, DataConfig, data_in
 from dvs_snn.learning.loader import ClipConfig
 from dvs_snn.learning.losses import CrossEntropy
 from dvs_snn.learning.rules import OptimizerConfig, RuleConfig
-from dvs_snn.models import model_config
+from dvs_snn.models import TWIN, model_config
 from dvs_snn.pipeline import PipelineConfig
 from dvs_snn.pipeline.config import refuse_unknown
 
@@ -57,15 +57,19 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training run, complete; `augment` None trains on the recordings as they are."""
+    """One training run, complete; `augment` None trains on the recordings as they are.
+
+    `twin` trains the non-spiking twin of the network.
+    """
 
     name: str
     pipeline: PipelineConfig
     data: DataConfig
     seed: int = 1
+    twin: bool = False
     clips: ClipConfig = field(default_factory=ClipConfig)
     augment: Augmentation | None = None
-    loss: CrossEntropy = field(default_factory=PerBinCrossEntropy)
+    loss: CrossEntropy = field(default_factory=CrossEntropy)
     rule: RuleConfig = field(default_factory=RuleConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -175,11 +179,17 @@ def recipe_from(recipe: Mapping[str, Any]) -> Recipe:
     }
     if not isinstance(values.get("seed", 0), int) or not isinstance(values.get("name"), str):
         raise ConfigError("seed must be an integer and name a word")
+    twin = values.get("twin", False)
+    if not isinstance(twin, bool):
+        raise ConfigError(f"twin is {twin!r}: must be true or false")
+    if twin and isinstance(pipeline.get("model"), str):
+        pipeline = {**pipeline, "model": pipeline["model"].removesuffix(TWIN) + TWIN}
     config = PipelineConfig.from_dict(pipeline)
     check_network(config)
     return Recipe(
         name=values["name"],
         seed=values.get("seed", 1),
+        twin=twin,
         pipeline=config,
         data=data,
         **sections,

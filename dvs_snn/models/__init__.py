@@ -5,10 +5,11 @@ May import `nn` and `representation`; every network is a `Temporal`.
 
 from dvs_snn.models.backbone import spiking_backbone
 from dvs_snn.models.gesture import GestureConfig, GestureNet, GestureState
-from dvs_snn.models.registry import MODELS, build_model, config_dict, model_config
+from dvs_snn.models.registry import MODELS, TWIN, build_model, config_dict, model_config
 
 __all__ = [
     "MODELS",
+    "TWIN",
     "GestureConfig",
     "GestureNet",
     "GestureState",

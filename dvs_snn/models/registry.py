@@ -8,12 +8,15 @@ from typing import Any
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.models.gesture import GestureConfig, GestureNet
-from dvs_snn.nn import Temporal
+from dvs_snn.nn import Temporal, twin_of
 
 MODELS: dict[str, tuple[type, type[Temporal]]] = {
     "gesture": (GestureConfig, GestureNet),
 }
 """Name -> (configuration, network)."""
+
+TWIN = "-twin"
+"""`gesture-twin` is the non-spiking twin of `gesture` (see `nn.Twin`), with the same configuration."""
 
 
 def model_config(name: str, values: Mapping[str, Any]) -> Any:
@@ -21,6 +24,7 @@ def model_config(name: str, values: Mapping[str, Any]) -> Any:
 
     Raises `ConfigError` for an unknown name or key, or a value out of range.
     """
+    name = name.removesuffix(TWIN)
     if name not in MODELS:
         raise ConfigError(f"model {name!r} is unknown; known: {', '.join(MODELS)}")
     kind = MODELS[name][0]
@@ -51,8 +55,9 @@ def _value(field: Field[Any], value: Any) -> Any:
 def build_model(name: str, config: Mapping[str, Any] | None = None) -> Temporal:
     """A network with fresh weights, from its name and plain values as JSON keeps them."""
     values = model_config(name, config or {})
-    network: Any = MODELS[name][1]
-    return network(values)
+    kind: Any = MODELS[name.removesuffix(TWIN)][1]
+    network: Temporal = kind(values)
+    return twin_of(network) if name.endswith(TWIN) else network
 
 
 def config_dict(config: Any) -> dict[str, Any]:
