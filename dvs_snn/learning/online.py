@@ -7,8 +7,8 @@ neuron a with the largest weight W[k, a], so a fresh layer passes every class on
     reward      ΔW[k, a] = η δ x_k (1 - W[k, a])   where δ > 0
     punishment  ΔW[k, a] = η δ x_k W[k, a]          where δ < 0
 
-with x the populations' trace at the time of that decision: STDP of the winner with soft bounds, one module for reward
-and one for punishment (Mozafari et al. 2018). W[k, a] moves to the share of rewards that action a earns while population
+with x the populations' trace at the time of that decision: STDP of the winner with soft bounds, one module for reward,
+one for punishment (Mozafari et al. 2018). W[k, a] moves to the share of rewards that action a earns while population
 k fires; an action that fails falls below those not yet tried, and these get their turn.
 """
 

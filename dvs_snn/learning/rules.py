@@ -5,7 +5,7 @@ A rule owns all it needs to go on after a cut (optimizer, step count) and gives 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import cos, pi
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from dvs_snn.errors import ConfigError
 from dvs_snn.learning.clips import Clip
 from dvs_snn.learning.losses import Loss, rate_penalty, scored_accuracy
+from dvs_snn.learning.rstdp import RSTDP, RewardConfig
 from dvs_snn.learning.slopes import Slopes
 from dvs_snn.learning.stages import Staged, norms_remembering
 from dvs_snn.learning.team import Team
@@ -61,7 +62,7 @@ class RuleConfig:
     `rate_weight` times `rate_penalty` of the spiking layers' rates above `rate_ceiling` is added to the loss.
     `slope_end` is how many times steeper the surrogates are at the end of training than at its start; `learn_slopes`
     makes their slopes parameters.
-    `autocast` computes in bfloat16 where torch finds it safe: for GPUs; a CPU without bfloat16 units is slower by it.
+    `reward` is for the rule `rstdp`, and its alone. `autocast` computes in bfloat16 where torch finds it safe: for GPUs; a CPU without bfloat16 units is slower by it.
     """
 
     name: str = "bptt"
@@ -69,6 +70,7 @@ class RuleConfig:
     rate_weight: float = 0.0
     rate_ceiling: float = 0.1
     autocast: bool = False
+    reward: RewardConfig = RewardConfig()
     slope_end: float = 1.0
     learn_slopes: bool = False
 
@@ -91,6 +93,8 @@ class LearningRule(Protocol):
 
     step: int
     """Updates so far."""
+
+    step: int
 
     def update(self, network: Temporal, clip: Clip, state: State | None) -> tuple[State, dict[str, float]]: ...
 
@@ -294,7 +298,7 @@ class _Rates:
         return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
 
 
-RULES: dict[str, type[BPTT]] = {"bptt": BPTT, "truncated": TruncatedBPTT, "sltt": SLTT}
+RULES: dict[str, Callable[..., LearningRule]] = {"bptt": BPTT, "truncated": TruncatedBPTT, "sltt": SLTT, "rstdp": RSTDP}
 
 
 class SpikeRates:

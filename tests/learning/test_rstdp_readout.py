@@ -48,7 +48,7 @@ def test_the_rule_changes_the_read_out_and_nothing_else() -> None:
     for _ in range(3):
         _, measures = rule.update(net, clip(), None)
     changed = {name for name, tensor in net.state_dict().items() if not torch.equal(before[name], tensor)}
-    assert changed == {"readout.weight", "shortcut.weight"}
+    assert changed == {"readout.weight", "readout.bias", "shortcut.weight"}
     assert net.training
     assert measures["loss"] == pytest.approx(1 - measures["accuracy"])
     assert all(parameter.grad is None for parameter in net.parameters())
