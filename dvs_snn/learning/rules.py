@@ -62,7 +62,8 @@ class RuleConfig:
     `rate_weight` times `rate_penalty` of the spiking layers' rates above `rate_ceiling` is added to the loss.
     `slope_end` is how many times steeper the surrogates are at the end of training than at its start; `learn_slopes`
     makes their slopes parameters.
-    `reward` is for the rule `rstdp`, and its alone. `autocast` computes in bfloat16 where torch finds it safe: for GPUs; a CPU without bfloat16 units is slower by it.
+    `autocast` computes in bfloat16 where torch finds it safe: for GPUs; a CPU without bfloat16 units is slower by it.
+    `reward` holds the options of the rule `rstdp`, which none of the others concern.
     """
 
     name: str = "bptt"
