@@ -85,12 +85,14 @@ class EventPlayer(LifecycleNode):
         if self._playback is not None:
             self._playback.stop()
             self._playback = None
-        self._hang_up()
-
-    def _hang_up(self) -> None:
         events, self._events = self._events, None
         if events is not None:
             self.destroy_publisher(events)
+
+    @property
+    def progress(self) -> str:
+        """What the player is doing."""
+        return "inactive" if self._playback is None else self._playback.state
 
     def _changed(self) -> None:
         if self._playback is not None:
@@ -114,7 +116,7 @@ class EventPlayer(LifecycleNode):
         )  # fmt: skip
 
     def _ended(self, error: str | None) -> None:
-        """The recording is at its end (or damaged): the camera goes, so that listeners decide what they have."""
+        """The recording is at its end, or damaged."""
         if error is not None:
             self.get_logger().error(f"playing stopped: {error}")
         elif self._playback is not None:
@@ -125,7 +127,6 @@ class EventPlayer(LifecycleNode):
                 f"end of the recording: {counts.events:,} events in {counts.packets} packets, "
                 f"at most {counts.most_late_ms:.1f} ms late"
             )
-        self._hang_up()
 
     def _report(self) -> None:
         playback = self._playback

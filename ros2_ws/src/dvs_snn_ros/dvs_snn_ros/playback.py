@@ -19,11 +19,14 @@ from dvs_snn_ros.settings import PlayerSettings
 PULSE_S = 0.05
 """An empty packet with the time goes out at least this often, so that listeners know that nothing is missing."""
 
-LEAD_S, TAIL_S = 0.5, 0.5
-"""Empty packets before the first and after the last event: discovery ends on one side before it does on the other."""
+LEAD_S = 0.5
+"""Empty packets before the first event: discovery ends on one side before it does on the other."""
+
+TAIL_S = 0.2
+"""Empty packets after the last event, for best effort may lose one."""
 
 PASS_GAP_US = 20_000_000
-"""Sensor time between two passes: more than any listener takes for one sequence, and whole seconds."""
+"""Sensor time between two passes, and after the last: more than any listener takes for one sequence; whole seconds."""
 
 LONGEST_PAUSE_US = 10_000_000
 """A longer gap in a recording is not waited for."""
@@ -136,7 +139,9 @@ class Playback:
                 return last_us
             self._emit(encode, events)
         if last_us is not None and not self._loop:
-            self._pulse_for(TAIL_S, last_us + 1)
+            # The time goes on so far that listeners decide the open window, as at the end of a file, and wait for a new
+            # sequence. This comes in order with the packets; a publisher that went away would take unread ones along.
+            self._pulse_for(TAIL_S, last_us + PASS_GAP_US)
         return last_us
 
     def _begin(self, first_us: int) -> None:

@@ -1,0 +1,105 @@
+"""Nodes as processes of their own: the same decisions, clean ends, a player that dies and comes back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dvs_snn_msgs.msg import Gesture
+from dvs_snn_ros.running import RESULTS
+
+from tests.ros.conftest import World
+from tests.ros.lines import line, replayed
+
+
+class Processes:
+    """Node processes in the domain of a world, killed when the test is over."""
+
+    def __init__(self, world: World, log: Path) -> None:
+        self._domain, self._log = world.domain, log
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def start(self, node: str, **parameters: object) -> subprocess.Popen[bytes]:
+        """`python -m dvs_snn_ros.NODE` with parameters."""
+        words = ["--ros-args", "-r", "events:=/camera/events", "-r", "~/events:=/camera/events"]
+        for name, value in parameters.items():
+            words += ["-p", f"{name}:={str(value).lower() if isinstance(value, bool) else value}"]
+        environment = dict(os.environ, ROS_DOMAIN_ID=str(self._domain), OMP_NUM_THREADS="1")
+        with open(self._log / f"{node}.log", "ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", f"dvs_snn_ros.{node}", *words], env=environment, stdout=log, stderr=log
+            )
+        self._running.append(process)
+        return process
+
+    def said(self, node: str) -> str:
+        return (self._log / f"{node}.log").read_text()
+
+    def close(self) -> None:
+        for process in self._running:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def processes(world: World, tmp_path: Path) -> Iterator[Processes]:
+    made = Processes(world, tmp_path)
+    yield made
+    made.close()
+
+
+def ended(process: subprocess.Popen[bytes], number: int) -> int:
+    """Exit status after a signal."""
+    process.send_signal(number)
+    return process.wait(30)
+
+
+PATIENT = {"queue_ms": 60_000.0, "still_ms": 10_000.0, "queue_depth": 1000}
+
+
+@pytest.mark.parametrize(("encoding", "packet_ms"), [("evt3", 10), ("mono", 1)])
+def test_decisions_are_those_of_replay_in_two_processes(
+    world: World, processes: Processes, recording: str, network: str, tmp_path: Path, encoding: str, packet_ms: int
+) -> None:
+    got: list[Gesture] = []
+    world.listener().create_subscription(Gesture, "/gesture/gesture", got.append, RESULTS)
+    memory = set(Path("/dev/shm").glob("*fastrtps*"))
+    gesture = processes.start("gesture", model=network, **PATIENT)
+    player = processes.start("event_player", file=recording, encoding=encoding, packet_ms=packet_ms)
+    want = replayed(recording, network, tmp_path / "want.jsonl")
+    world.until(lambda: len(got) >= len(want), 60)
+    world.spin(0.5)
+    assert [line(each) for each in got] == want, processes.said("event_player") + processes.said("gesture")
+    assert ended(gesture, signal.SIGTERM) == 0
+    assert ended(player, signal.SIGINT) == 0
+    assert "Traceback" not in processes.said("gesture") + processes.said("event_player")
+    time.sleep(0.2)
+    owners = {f"{process.pid}" for process in (gesture, player)}
+    assert not [each for each in set(Path("/dev/shm").glob("*fastrtps*")) - memory if owners & set(each.name.split("_"))]
+
+
+def test_player_that_is_killed_and_started_again_is_heard_again(
+    world: World, processes: Processes, recording: str, network: str
+) -> None:
+    got: list[Gesture] = []
+    world.listener().create_subscription(Gesture, "/gesture/gesture", got.append, RESULTS)
+    gesture = processes.start("gesture", model=network)
+    player = processes.start("event_player", file=recording, loop=True)
+    assert world.until(lambda: len(got) > 20, 60)
+    player.kill()
+    player.wait()
+    world.spin(1.0)
+    count = len(got)
+    processes.start("event_player", file=recording, loop=True)
+    assert world.until(lambda: len(got) > count + 60, 60)
+    resumed = got[count:]
+    assert any(each.first for each in resumed)  # from a fresh state
+    assert gesture.poll() is None
+    assert ended(gesture, signal.SIGINT) == 0
