@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Rivals and oracles, without what they declare: it has no CPU build to pair with our torch (see pyproject.toml, bench).
-ORACLE := spikingjelly==2.0.0
-PEERS := $(ORACLE) norse==1.1.0 sinabs==3.1.3
+ORACLES := spikingjelly==2.0.0 neurobench==2.3.0
+PEERS := $(ORACLES) norse==1.1.0 sinabs==3.1.3
 
-.PHONY: demo test lint check setup bench gesture slow ros clean
+.PHONY: demo test lint check setup bench gesture slow notebooks ros clean
 
 demo: $(VENV)/.base
 	$(BIN)/dvs-snn demo
@@ -32,6 +32,9 @@ ros: $(VENV)/.dev
 slow: $(VENV)/.dev ros
 	$(BIN)/python -m pytest -m slow
 
+notebooks: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/jupyter-execute notebooks/*.ipynb
+
 # The ratios of README's speed table; installs the rivals first.
 bench: $(VENV)/.bench
 	$(BIN)/dvs-snn bench training
@@ -54,7 +57,7 @@ $(VENV)/.base: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.base
 	$(PIP) -c constraints.txt -e '.[dev,bench]'
-	$(PIP) -c constraints.txt --no-deps $(ORACLE)
+	$(PIP) -c constraints.txt --no-deps $(ORACLES)
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.dev
