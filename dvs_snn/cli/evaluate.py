@@ -15,7 +15,8 @@ def add_parser(subparsers: Any) -> None:
         "--data",
         required=True,
         help="folder of recordings whose names tell the class (3_right_arm_cw.aedat4), in sub-folders named by class, "
-        "or with a labels.csv (file,label); or 'simulated'",
+        "or with a labels.csv (file,label); for a tracker recordings with a truth NAME.truth.csv beside each "
+        "(t_us,id,x,y[,w,h]); or 'simulated'",
     )
     parser.add_argument("--split", default="test", help="split to judge on (default: test)")
     parser.add_argument("--recordings", type=int, help="how many simulated recordings (default: the whole split)")
@@ -51,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
 
     checkpoint = load_checkpoint(args.checkpoint)
     config = checkpoint.config
+    if config.task == "tracks":
+        return _evaluate_tracks(args, checkpoint)
     if args.data == SIMULATED:
         if args.recordings is not None and args.recordings < 1:
             raise ConfigError(f"--recordings {args.recordings}: must be above zero")
@@ -76,6 +79,26 @@ def run(args: argparse.Namespace) -> int:
         title = f"{result['data']}, {result['split']}"
         draw_confusion(args.confusion, np.array(result["confusion"]), config.labels, title)
     print(json.dumps(result) if args.json else describe(result))
+    return 0
+
+
+def _evaluate_tracks(args: argparse.Namespace, checkpoint: Any) -> int:
+    """Judge a tracker on simulated shapes or on recordings with a truth beside them."""
+    import json
+
+    from tqdm import tqdm
+
+    from dvs_snn.learning.tracking_evaluation import describe_tracks, evaluate_tracks, open_tracking_data
+    from dvs_snn.pipeline import open_pipeline
+
+    recordings = open_tracking_data(args.data, args.split, args.recordings)
+    pipeline = open_pipeline(checkpoint, device="cpu" if args.device == "auto" else args.device)
+    with tqdm(total=len(recordings), desc="evaluate", unit="recording", file=sys.stderr) as bar:
+        result = evaluate_tracks(pipeline, recordings, advance=bar.update)
+    pipeline.close()
+    named = {"task": "tracks", "data": recordings.source, "split": recordings.split}
+    result = {"checkpoint": str(args.checkpoint), **named, **result}
+    print(json.dumps(result) if args.json else describe_tracks(result))
     return 0
 
 

@@ -18,7 +18,7 @@ from dvs_snn.errors import ConfigError, DvsSnnError
 
 if TYPE_CHECKING:
     from dvs_snn.events import Events, EventStream
-    from dvs_snn.pipeline import Gesture, Pipeline
+    from dvs_snn.pipeline import Decision, Pipeline
     from dvs_snn.viz import Pairing
 
 RUNTIME_NAMES = ("torch", "event", "integer", "lava")
@@ -43,6 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--runtime", choices=RUNTIME_NAMES, default="torch", help="what runs the network (torch)")
     parser.add_argument("--out", metavar="X.jsonl", help="write the lines there, not to stdout; replaces an older file")
     parser.add_argument("--video", metavar="X.mp4", help="draw events and decisions into a video")
+    parser.add_argument("--plot", metavar="X.png", help="draw x(t) and y(t) of every track")
     parser.add_argument("--fps", type=float, default=30.0, help="pictures per second of the video (30)")
     parser.add_argument("--speed", type=float, default=1.0, help="playback speed of the video, 1 is sensor time (1)")
     parser.add_argument("--sensor", metavar="WxH", help="sensor size, for files that do not state it")
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from dvs_snn.events.files import open_recording
     from dvs_snn.pipeline import load_checkpoint, open_pipeline
 
-    _refuse_overwriting(args.file, args.out, args.video)
+    _refuse_overwriting(args.file, args.out, args.video, args.plot)
     rewards = None
     sensor = Sensor.parse(args.sensor) if args.sensor else None
     checkpoint = load_checkpoint(args.model)
@@ -74,28 +75,45 @@ def run(args: argparse.Namespace) -> int:
         rewards = RewardLines(args.rewards) if args.rewards else None
         if args.adapter and os.path.exists(args.adapter):
             adaptive.adapter.load(args.adapter)
+    if args.plot and pipeline.config.task != "tracks":
+        raise ConfigError(f"--plot draws tracks; {args.model} gives none")
     stream = open_recording(args.file, sensor)
     with ExitStack() as stack:
         stack.callback(pipeline.close)
         replay = Replay(stream, pipeline, args.realtime)
         if args.video:
-            from dvs_snn.viz import OverlayVideo, Pairing
+            from dvs_snn.viz import OverlayVideo, Pairing, Trails
 
             title = f"{checkpoint.path.name} · {Path(args.file).name}".encode("ascii", "replace").decode()
             video = OverlayVideo(
-                args.video, stream.sensor, pipeline.config.labels, args.fps, args.speed, title.replace("?", "-")
+                args.video,
+                stream.sensor,
+                pipeline.config.labels,
+                args.fps,
+                args.speed,
+                title.replace("?", "-"),
+                layers=Trails() if pipeline.config.task == "tracks" else None,
             )
             stack.enter_context(video)
             replay.watch(Pairing(pipeline.config.bin_us), video.see)
+        plot = None
+        if args.plot:
+            from dvs_snn.viz import TrackPlot
+
+            plot = TrackPlot(f"{checkpoint.path.name}, {Path(args.file).name}")
         lines = stack.enter_context(Lines(args.out))
         progress = stack.enter_context(Progress(shown=bool(args.out) or not sys.stdout.isatty()))
         try:
             for decision in replay:
                 lines.write(decision.to_json())
+                if plot is not None:
+                    plot.see(decision)
                 progress.show(replay)
                 if rewards is not None:
                     rewards.give(decision, adaptive.adapter)
             lines.open()  # a recording without events gives a file without lines
+            if plot is not None:
+                plot.save(args.plot)
         finally:
             progress.close()
             for line in replay.report():
@@ -132,7 +150,7 @@ class Replay:
         """Sensor time per time spent on reading, windows, network and decision: above 1 is faster than the camera."""
         return self.sensor_s / self.busy_s if self.busy_s > 0 else 0.0
 
-    def __iter__(self) -> Iterator[Gesture]:
+    def __iter__(self) -> Iterator[Decision]:
         self._warm()
         stream = self.stream if self._pace is None else self.stream.through(self._pace.packets)
         decisions = self.pipeline.run(stream.through(self._counted))
@@ -305,9 +323,9 @@ class Progress:
         self._bar.close()
 
 
-def _refuse_overwriting(recording: str, out: str | None, video: str | None) -> None:
+def _refuse_overwriting(recording: str, out: str | None, video: str | None, plot: str | None = None) -> None:
     """The outputs must be neither the recording nor each other."""
-    named = [("--out", out), ("--video", video)]
+    named = [("--out", out), ("--video", video), ("--plot", plot)]
     for option, path in named:
         if path and (os.path.abspath(path) == os.path.abspath(recording) or _same_file(path, recording)):
             raise ConfigError(f"{option} {path} is the recording itself; name another file")

@@ -8,6 +8,7 @@ from dvs_snn.viz.overlay import Layer, Overlay, Verdict
 from dvs_snn.viz.recorder import OverlayVideo, Pairing, true_label
 from dvs_snn.viz.surface import EventSurface, EventView
 from dvs_snn.viz.timeline import Timeline, draw_confusion
+from dvs_snn.viz.tracks import TrackLayer, TrackPlot, Trails
 from dvs_snn.viz.video import VideoWriter
 
 __all__ = [
@@ -18,6 +19,9 @@ __all__ = [
     "OverlayVideo",
     "Pairing",
     "Timeline",
+    "TrackLayer",
+    "TrackPlot",
+    "Trails",
     "Verdict",
     "VideoWriter",
     "draw_confusion",

@@ -37,6 +37,7 @@ class Verdict:
     score: float = 0.0
     posteriors: Float[np.ndarray, " classes"] | None = None
     truth: str | None = None
+    lines: tuple[str, ...] | None = None  # in place of a class: what is tracked, line by line
 
 
 @runtime_checkable
@@ -88,8 +89,11 @@ class Overlay:
         events[:] = self._surface.picture()
         for layer in layers:
             layer.draw(picture, view)
-        self._draw_decision(picture, verdict)
-        self._draw_posteriors(picture, verdict)
+        if verdict.lines is None:
+            self._draw_decision(picture, verdict)
+            self._draw_posteriors(picture, verdict)
+        else:
+            self._draw_lines(picture, verdict.lines)
         self._draw_foot(picture)
         return picture
 
@@ -108,6 +112,15 @@ class Overlay:
         line = self.title if verdict.truth is None else f"true: {verdict.truth}"
         if line:
             _text(picture, line, (left, 99), 0.42, FAINT)
+
+    def _draw_lines(self, picture: Picture, lines: tuple[str, ...]) -> None:
+        left = self.view.width_px + MARGIN_PX
+        _text(picture, "TRACKS", (left, 26), 0.42, FAINT)
+        _text(picture, str(len(lines)), (left, 56), 0.72, INK if lines else FAINT, thickness=2)
+        if self.title:
+            _text(picture, self.title, (left, 86), 0.42, FAINT)
+        for row, line in enumerate(lines[: max(0, (self._body_px - HEAD_PX) // 20)]):
+            _text(picture, line, (left, HEAD_PX + 10 + row * 20), 0.42, INK)
 
     def _draw_posteriors(self, picture: Picture, verdict: Verdict) -> None:
         left, right = self.view.width_px + MARGIN_PX, self.view.width_px + SIDE_PX - MARGIN_PX

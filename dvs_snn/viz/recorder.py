@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.events import Events, Sensor, Window, WindowBuffer
-from dvs_snn.pipeline import Gesture
+from dvs_snn.pipeline import Decision, Gesture, Track, Tracks
 from dvs_snn.viz.files import replaced_when_done
 from dvs_snn.viz.overlay import Layer, Overlay, Verdict
 from dvs_snn.viz.video import VideoWriter
@@ -29,13 +30,13 @@ class Pairing:
     def __init__(self, bin_us: int) -> None:
         self._buffer = WindowBuffer(bin_us)
         self._waiting: deque[Window] = deque()
-        self._decision: Gesture | None = None
+        self._decision: Decision | None = None
 
     def push(self, packet: Events) -> None:
         """Take the packet that the pipeline is about to get."""
         self._waiting.extend(self._buffer.push(packet))
 
-    def decide(self, decision: Gesture) -> list[tuple[Window, Gesture | None]]:
+    def decide(self, decision: Decision) -> list[tuple[Window, Decision | None]]:
         """Take the pipeline's next decision and return the windows up to it."""
         restarted = self._decision is not None and decision.t_us <= self._decision.t_us
         pairs = self._until_restart() if restarted else []
@@ -50,14 +51,14 @@ class Pairing:
         """The recording has ended: close its last window, so that the last decision finds it."""
         self._waiting.extend(self._buffer.flush())
 
-    def rest(self) -> list[tuple[Window, Gesture | None]]:
+    def rest(self) -> list[tuple[Window, Decision | None]]:
         """The windows that no decision came for."""
         return [self._pair() for _ in range(len(self._waiting))]
 
-    def _pair(self) -> tuple[Window, Gesture | None]:
+    def _pair(self) -> tuple[Window, Decision | None]:
         return self._waiting.popleft(), self._decision
 
-    def _until_restart(self) -> list[tuple[Window, Gesture | None]]:
+    def _until_restart(self) -> list[tuple[Window, Decision | None]]:
         pairs = []
         while self._waiting and not self._waiting[0].first:
             pairs.append(self._pair())
@@ -80,7 +81,7 @@ class OverlayVideo:
         speed: float | int = 1.0,
         title: str = "",
         truth: Truth = (),
-        layers: Callable[[Gesture], Sequence[Layer]] | None = None,
+        layers: Callable[[Decision], Sequence[Layer]] | None = None,
     ) -> None:
         if not 0.0 < speed <= 1000.0:
             raise ConfigError(f"playback speed {speed:g}: choose above 0, at most 1000 (1 is sensor time)")
@@ -100,15 +101,15 @@ class OverlayVideo:
             self.writer.write(self.overlay.draw(self._verdict))
         self.writer.__exit__(*error)  # type: ignore[arg-type]
 
-    def see(self, window: Window, decision: Gesture | None) -> None:
+    def see(self, window: Window, decision: Decision | None) -> None:
         """Take a window, and draw the pictures that fall due with its end."""
         self.overlay.see(window)
         self._verdict = self._say(window, decision)
+        layers = self._layers(decision) if self._layers is not None and decision is not None else ()
         self._elapsed_us += window.end_us - window.start_us
         due = int(self._elapsed_us * self._pictures_per_us + 1e-6) - self.writer.pictures
         if due <= 0:
             return
-        layers = self._layers(decision) if self._layers is not None and decision is not None else ()
         picture = self.overlay.draw(self._verdict, layers)
         for _ in range(due):  # slowed down: the same window is shown for several pictures
             self.writer.write(picture)
@@ -119,12 +120,20 @@ class OverlayVideo:
         with replaced_when_done(Path(path)) as partial:
             partial.write_bytes(data.tobytes())
 
-    def _say(self, window: Window, decision: Gesture | None) -> Verdict:
+    def _say(self, window: Window, decision: Decision | None) -> Verdict:
         truth = true_label(self._truth, window.end_us)
         named = None if truth is None else self._labels[truth]
         if decision is None:
             return Verdict(truth=named)
+        if isinstance(decision, Tracks):
+            return Verdict(lines=tuple([say_track(track) for track in decision.tracks]))
+        assert isinstance(decision, Gesture)
         return Verdict(decision.label, decision.score, decision.smoothed, named)
+
+
+def say_track(track: Track) -> str:
+    """A track in a line: id, centre, speed."""
+    return f"{track.id:>3}   {track.x:6.1f} {track.y:6.1f} px   {np.hypot(track.vx, track.vy):6.0f} px/s"
 
 
 def true_label(truth: Truth, t_us: int) -> int | None:
