@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dvs_snn.cli import main
 from dvs_snn.errors import CheckpointError, ConfigError
 from dvs_snn.events import Sensor, make_events, stream_of
+from dvs_snn.events.files import write_recording
 from dvs_snn.learning.online import ActionLayer, AdapterConfig, AdaptivePipeline, OnlineAdapter, RewardLines
 from dvs_snn.pipeline import open_pipeline
 from tests.cli.networks import save_tiny
@@ -137,3 +139,26 @@ def test_a_pipeline_learns_while_it_runs(tmp_path: Path) -> None:
     assert [d.index for d in pipeline.run(stream_of(events, sensor))] != before
     pipeline.adapter.forget()
     assert [d.index for d in pipeline.run(stream_of(events, sensor))] == before
+
+
+def test_replay_learns_from_a_file_and_keeps_what_it_learned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    t = np.sort(rng.integers(0, 300_000, 6000))
+    events = make_events(t, (t // 2000 + rng.integers(0, 9, len(t))) % 128, rng.integers(0, 128, len(t)), t % 2 == 0)
+    write_recording(tmp_path / "a.npz", stream_of(events, Sensor(128, 128)))
+    words = ["replay", str(tmp_path / "a.npz"), "--model", str(save_tiny(tmp_path / "tiny"))]
+    kept = ["--adapter", str(tmp_path / "kept.safetensors")]
+
+    def decided(*options: str) -> list[dict]:
+        assert main([*words, *options]) == 0
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    before = decided()
+    assert decided(*kept) == before
+    lines = [{"t_us": line["t_us"], "reward": 0} for line in before if line["index"] >= 0]
+    (tmp_path / "r.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    decided("--rewards", str(tmp_path / "r.jsonl"), *kept)
+    assert decided(*kept) != before
+    assert decided() == before
