@@ -232,19 +232,24 @@ class Engine:
                 calls, self._calls = self._calls, deque()
                 self._waiting_events = 0
                 lost_first, self._lost_first = self._lost_first, False
-            try:
-                for change in calls:
-                    change(self._pipeline)
-                if lost_first:
-                    self._anew()
-                for packet in packets:
-                    self._collect(packet)
-                if self._ready:
-                    self._decide(self._ready.popleft())
-            except Exception as error:  # whatever it is, the robot's next decision matters more
-                self.counts.failures += 1
-                self._warn(f"failure {type(error).__name__}", f"a window could not be decided: {error!r}")
-                self._pipeline.reset()
+            for change in calls:
+                self._guard(lambda change=change: change(self._pipeline))
+            if lost_first:
+                self._anew()
+            for packet in packets:
+                self._guard(lambda packet=packet: self._collect(packet))
+            if self._ready:
+                ready = self._ready.popleft()
+                self._guard(lambda ready=ready: self._decide(ready))
+
+    def _guard(self, action: Callable[[], None]) -> None:
+        """Whatever goes wrong with one packet or window, the robot's next decision matters more."""
+        try:
+            action()
+        except Exception as error:
+            self.counts.failures += 1
+            self._warn(f"failure {type(error).__name__}", f"a packet or window could not be decided: {error!r}")
+            self._pipeline.reset()
 
     def _collect(self, item: Received | _Tick) -> None:
         """Cut what has come into windows."""

@@ -30,11 +30,18 @@ class Options(Generic[S]):
 
     A wrong value that was given at the start is found by `read` (so that configure can say it); a wrong one that is set
     later is refused with the reason, and so is one that cannot change while `fixed()` is true. After a change that was
-    accepted, `changed()` is called.
+    accepted, `changed()` is called. `fits(settings)` may raise ConfigError for what does not go with the node's model.
     """
 
-    def __init__(self, node: Node, kind: type[S], fixed: Callable[[], bool], changed: Callable[[], None]) -> None:
-        self._node, self._kind, self._fixed, self._changed = node, kind, fixed, changed
+    def __init__(
+        self,
+        node: Node,
+        kind: type[S],
+        fixed: Callable[[], bool],
+        changed: Callable[[], None],
+        fits: Callable[[S], None] = lambda settings: None,
+    ) -> None:
+        self._node, self._kind, self._fixed, self._changed, self._fits = node, kind, fixed, changed, fits
         self._fields = {entry.name: entry for entry in fields(kind)}
         for name, entry in self._fields.items():
             # Dynamic typing, so that `rate:=2` is a number too and a wrong type gets an answer of one line.
@@ -68,7 +75,7 @@ class Options(Generic[S]):
                     )
             values = {name: self._node.get_parameter(name).value for name in self._fields} | ours
             if ours and self._valid_now():
-                self._kind(**values)
+                self._fits(self._kind(**values))
         except ConfigError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)

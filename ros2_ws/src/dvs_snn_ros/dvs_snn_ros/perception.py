@@ -39,7 +39,7 @@ class PerceptionNode(LifecycleNode, Generic[S]):
 
     def __init__(self, name: str, kind: type[S], **options: Any) -> None:
         super().__init__(name, **options)
-        self._options: Options[S] = Options(self, kind, lambda: self._pipeline is not None, self._changed)
+        self._options: Options[S] = Options(self, kind, lambda: self._pipeline is not None, self._changed, self._fits)
         self._warn = Once(self.get_logger())
         self._settings: S
         self._checkpoint: Checkpoint | None = None
@@ -182,6 +182,11 @@ class PerceptionNode(LifecycleNode, Generic[S]):
         if settings.max_rate_hz:
             filters.append(RateDecimation(settings.max_rate_hz))
         return tuple(filters)
+
+    def _fits(self, settings: S) -> None:
+        """Refuse settings that do not go with the checkpoint that is loaded."""
+        if self._checkpoint is not None:
+            self.adjust(self._checkpoint, settings)
 
     def _changed(self) -> None:
         """A live parameter was set."""
