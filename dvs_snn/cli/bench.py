@@ -13,6 +13,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser("bench", help="measure speed: kernels and training, decoding, latency")
     parser.add_argument("subject", choices=subjects(), help="what to measure")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    parser.add_argument("--plot", metavar="PICTURE", help="memory: also draw the curves: FILE.png, .pdf or .svg")
     parser.set_defaults(run=run)
 
 
@@ -23,5 +24,9 @@ def subjects() -> list[str]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run one benchmark; its table goes to stdout."""
+    """Run one benchmark; its table goes to stdout. Raises `ConfigError` for a picture of one that draws none."""
+    if args.plot and args.subject != "memory":
+        from dvs_snn.errors import ConfigError
+
+        raise ConfigError(f"bench {args.subject} draws no picture: leave --plot out")
     return int(importlib.import_module(f"dvs_snn.bench.{args.subject}").run(args) or 0)

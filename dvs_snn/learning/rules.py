@@ -244,14 +244,17 @@ class SLTT(BPTT):
         shares = [part.bins / clip.bins for part in parts]
         watched = self.config.rate_weight > 0
         before, chance = state, random_state(device)
-        features, front = [], _Rates()
+        joined, front, start = torch.empty(0), _Rates(), 0
         with torch.no_grad(), norms_remembering(network, 0.0):
             for part, share in zip(parts, shares, strict=True):
                 with SpikeRates(network, watched) as rates, self._precision(device):
                     found, state = network.features(part.inputs, state)
-                features.append(found.float())
+                if not start:  # one block: many small ones would lie between the large ones and keep them from reuse
+                    joined = found.new_empty(clip.bins, *found.shape[1:], dtype=torch.float32)
+                joined[start : start + part.bins] = found
                 front.add(rates.rates, share)
-        joined = torch.cat(features).requires_grad_()
+                start += part.bins
+        joined.requires_grad_()
         with SpikeRates(network, watched) as rates:
             with self._precision(device):
                 outputs, after = network.decide(joined, state)
