@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from numba import njit
 
 from dvs_snn.tracking.cluster_state import (
@@ -11,6 +12,7 @@ from dvs_snn.tracking.cluster_state import (
     BORN,
     CANDIDATES,
     CONFIRMED,
+    CONTRAST,
     EMPTY,
     FAST,
     FROM_X,
@@ -23,7 +25,6 @@ from dvs_snn.tracking.cluster_state import (
     NOISE,
     OFF_X,
     OFF_Y,
-    RIVAL,
     SCORE,
     SEEN,
     STATUS,
@@ -42,29 +43,32 @@ def find_births(start_us, end_us, state, rules):  # type: ignore[no-untyped-def]
 
     The scales' grids are filled one from the other: each when the next shorter one is emptied.
     """
-    count, moment = state.count, state.moment
+    count, moment, waiting = state.count, state.moment, state.waiting
     rows, columns = count.shape[1], count.shape[2]
     state.scalars[CANDIDATES] = 0.0
     for scale in range(_SCALES):
         span = _SCALES_US[scale]
         if end_us // span == start_us // span:
             break
-        _components(scale, max(float(span), float(end_us - start_us)), state, rules)
-        if scale + 1 < _SCALES:
-            longer = _SCALES_US[scale + 1]
-            offset = (start_us // span) * span - (start_us // longer) * longer
-            for row in range(rows):
-                for column in range(columns):
-                    n = count[scale, row, column]
-                    if n != 0.0:
-                        if n > 0.0:
-                            count[scale + 1, row, column] += n
-                            moment[scale + 1, row, column] += moment[scale, row, column] + n * offset
-                        count[scale, row, column] = 0.0
-                        moment[scale, row, column] = 0.0
-        else:
-            count[scale] = 0.0
-            moment[scale] = 0.0
+        if waiting[scale] == 0.0:  # nothing to look through or to pass on
+            continue
+        if waiting[scale] >= rules.birth_events:
+            _components(scale, max(float(span), float(end_us - start_us)), state, rules)
+        last = scale + 1 == _SCALES
+        longer = span if last else _SCALES_US[scale + 1]
+        offset = (start_us // span) * span - (start_us // longer) * longer
+        for row in range(rows):
+            for column in range(columns):
+                n = count[scale, row, column]
+                if n != 0.0:
+                    if not last:
+                        count[scale + 1, row, column] += n
+                        moment[scale + 1, row, column] += moment[scale, row, column] + n * offset
+                    count[scale, row, column] = 0.0
+                    moment[scale, row, column] = 0.0
+        if not last:
+            waiting[scale + 1] += waiting[scale]
+        waiting[scale] = 0.0
 
 
 @njit(cache=True, nogil=True)
@@ -74,7 +78,8 @@ def _components(scale, span, state, rules):  # type: ignore[no-untyped-def]
     rows, columns = count.shape
     cell = rules.cell_px
     mean = state.scalars[BACKGROUND] * cell * cell * span
-    threshold = max(1.5, mean + rules.birth_sigmas * math.sqrt(mean))
+    threshold = max(1.5, mean + rules.birth_sigmas * math.sqrt(mean), 1.8 * _busy_level(count))
+    found = False
     for seed_row in range(rows):
         for seed_column in range(columns):
             if count[seed_row, seed_column] < threshold:
@@ -93,9 +98,27 @@ def _components(scale, span, state, rules):  # type: ignore[no-untyped-def]
                             stack[size] = r * columns + c
                             size += 1
             _judge(scale, span, size, mean, state, rules)
+            found = True
+    if found:
+        for row in range(rows):
+            for column in range(columns):
+                count[row, column] = abs(count[row, column])
+
+
+@njit(cache=True, nogil=True)
+def _busy_level(count):  # type: ignore[no-untyped-def]
+    """Events that 90 % of the cells stay below: where the whole background moves, a body must stand out from it."""
+    rows, columns = count.shape
+    tally = np.zeros(64, np.int64)
     for row in range(rows):
         for column in range(columns):
-            count[row, column] = abs(count[row, column])
+            tally[min(int(abs(count[row, column])), 63)] += 1
+    above = 0
+    for level in range(63, 0, -1):
+        above += tally[level]
+        if above > 0.1 * rows * columns:
+            return float(level)
+    return 0.0
 
 
 @njit(cache=True, nogil=True)
@@ -174,6 +197,7 @@ def begin_track(row, end_us, state, rules):  # type: ignore[no-untyped-def]
             life[k, WIDTH], life[k, HEIGHT] = row[2], row[3]
             life[k, FROM_X], life[k, FROM_Y] = row[0], row[1]
             life[k, SCORE] = 0.5
+            life[k, CONTRAST] = 1.0
             life[k, FAST] = math.hypot(row[4], row[5])
             return
 
@@ -223,57 +247,6 @@ def _clear(row, state, rules):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def join_fragments(start_us, end_us, state, rules):  # type: ignore[no-untyped-def]
-    """Join tracks that cover the same ground at the same speed: they are parts of one body. The older one stays."""
-    life, mean = state.life, state.mean
-    span = end_us - start_us
-    for a in range(life.shape[0]):
-        if life[a, STATUS] == EMPTY:
-            continue
-        for b in range(a + 1, life.shape[0]):
-            if life[b, STATUS] == EMPTY or life[a, STATUS] == EMPTY:
-                continue
-            old, new = (a, b) if life[a, HITS] >= life[b, HITS] else (b, a)
-            if life[b, STATUS] != life[a, STATUS]:
-                old, new = (a, b) if life[a, STATUS] == CONFIRMED else (b, a)
-            slack = 4.0 * rules.unit
-            low_x = max(mean[a, 0] - 0.5 * life[a, WIDTH], mean[b, 0] - 0.5 * life[b, WIDTH])
-            high_x = min(mean[a, 0] + 0.5 * life[a, WIDTH], mean[b, 0] + 0.5 * life[b, WIDTH])
-            low_y = max(mean[a, 1] - 0.5 * life[a, HEIGHT], mean[b, 1] - 0.5 * life[b, HEIGHT])
-            high_y = min(mean[a, 1] + 0.5 * life[a, HEIGHT], mean[b, 1] + 0.5 * life[b, HEIGHT])
-            over_x, over_y = high_x - low_x + slack, high_y - low_y + slack
-            near = over_x > 0.0 and over_y > 0.0
-            if near:
-                smaller = min(life[a, WIDTH] * life[a, HEIGHT], life[b, WIDTH] * life[b, HEIGHT])
-                near = over_x * over_y > 0.3 * smaller
-            if near:
-                speed = max(math.hypot(mean[a, 2], mean[a, 3]), math.hypot(mean[b, 2], mean[b, 3]))
-                apart = math.hypot(mean[a, 2] - mean[b, 2], mean[a, 3] - mean[b, 3])
-                near = apart < 0.35 * speed + 15.0 * rules.unit
-            if not near:
-                continue
-            life[new, RIVAL] += span
-            if life[new, RIVAL] >= (100_000.0 if life[new, STATUS] == CONFIRMED else 10_000.0):
-                _join(old, new, state)
-
-
-@njit(cache=True, nogil=True)
-def _join(old, new, state):  # type: ignore[no-untyped-def]
-    life, mean = state.life, state.mean
-    for axis in range(2):
-        low = min(mean[old, axis] - 0.5 * life[old, WIDTH + axis], mean[new, axis] - 0.5 * life[new, WIDTH + axis])
-        high = max(mean[old, axis] + 0.5 * life[old, WIDTH + axis], mean[new, axis] + 0.5 * life[new, WIDTH + axis])
-        mean[old, axis] = 0.5 * (low + high)
-        life[old, WIDTH + axis] = high - low
-        life[old, OFF_X + axis] = 0.0
-    state.histogram[old] = 0.0
-    state.sums[old, 0:6] = 0.0
-    state.sums[old, 7] = 0.0
-    life[old, NOISE] = 0.0
-    life[new, STATUS] = EMPTY
-
-
-@njit(cache=True, nogil=True)
 def tell_tracks(end_us, table, state, rules):  # type: ignore[no-untyped-def]
     """Fill the table of confirmed tracks that are seen, were seen lately, or rest; returns how many."""
     life, mean = state.life, state.mean
@@ -286,6 +259,8 @@ def tell_tracks(end_us, table, state, rules):  # type: ignore[no-untyped-def]
             state.scalars[NEXT_ID] += 1.0
         unseen = end_us - life[k, SEEN]
         if unseen > rules.report_us and life[k, FAST] > rules.rest_px_s:
+            continue
+        if life[k, CONTRAST] < 0.9 * rules.contrast and unseen <= rules.report_us:
             continue
         row = table[told]
         row[0] = life[k, ID]

@@ -13,8 +13,10 @@ from numba import int64, njit
 from dvs_snn.tracking.cluster_state import (
     BACKGROUND,
     BINS,
+    BORN,
     BUSY,
     CONFIRMED,
+    CONTRAST,
     EMPTY,
     END_US,
     FAST,
@@ -43,7 +45,7 @@ _TRIM = 0.03  # share of events outside the box on each side
 def take_events(t, x, y, start_us, end_us, state, rules):  # type: ignore[no-untyped-def]
     """Give each event of a window to the track that it lies deepest in, or to the grids where births are looked for."""
     last, owner, path, sums, life = state.last, state.owner, state.path, state.sums, state.life
-    histogram, count, moment = state.histogram, state.count[0], state.moment[0]
+    histogram, count, moment, all_count = state.histogram, state.count[0], state.moment[0], state.all_count
     cell = rules.cell_px
     free = _paint(start_us, end_us, state, rules)
     inverse_bin = 1.0 / rules.bin_px
@@ -65,6 +67,7 @@ def take_events(t, x, y, start_us, end_us, state, rules):  # type: ignore[no-unt
         if not supported:
             continue
         row, column = yi // cell, xi // cell
+        all_count[row, column] += 1.0
         owners = owner[row, column]
         if owners:
             best, depth, bx, by = -1, 1.0, 0.0, 0.0
@@ -92,6 +95,7 @@ def take_events(t, x, y, start_us, end_us, state, rules):  # type: ignore[no-unt
         count[row, column] += 1.0
         moment[row, column] += ti - start_us
         unowned += 1
+    state.waiting[0] += unowned
     span = end_us - start_us
     blend = 1.0 - math.exp(-span / _BACKGROUND_US)
     rate = unowned / (max(free, 1.0) * cell * cell * span)
@@ -155,7 +159,7 @@ def correct_tracks(start_us, end_us, state, rules):  # type: ignore[no-untyped-d
         n, elapsed = sums[k, 0], end_us - sums[k, 6]
         if n >= rules.update_events or (elapsed >= rules.patience_us and n >= 0.2 * rules.update_events):
             signal = 1.0 - sums[k, 7] / n
-            if signal > 0.35:
+            if signal > 0.4 and n - sums[k, 7] > 3.0 * math.sqrt(sums[k, 7]):
                 _correct_track(k, n, signal, end_us, state, rules)
             else:
                 _fade_histogram(state.histogram[k], 0.5)
@@ -193,7 +197,7 @@ def _correct_track(k, n, signal, end_us, state, rules):  # type: ignore[no-untyp
     life[k, SCORE] += 0.1 * (signal - life[k, SCORE])
     if life[k, STATUS] == TENTATIVE and life[k, HITS] >= rules.confirm_hits:
         way = math.hypot(mean[k, 0] - life[k, FROM_X], mean[k, 1] - life[k, FROM_Y])
-        if way >= rules.confirm_px:
+        if way >= rules.confirm_px and life[k, CONTRAST] >= rules.contrast:
             life[k, STATUS] = CONFIRMED
 
 
@@ -206,7 +210,7 @@ def _is_over(k, unseen, state, rules):  # type: ignore[no-untyped-def]
         if unseen > limit:
             return True
     elif unseen > rules.keep_us:
-        if life[k, FAST] > rules.rest_px_s or unseen > rules.rest_us:
+        if life[k, FAST] > rules.rest_px_s or unseen > rules.rest_us or life[k, SEEN] - life[k, BORN] < rules.keep_us:
             return True
     else:
         if unseen <= 2.0 * rules.patience_us:

@@ -22,11 +22,12 @@ BINS = 64
 EMPTY, TENTATIVE, CONFIRMED = 0, 1, 2
 LIFE = (
     "status", "id", "born_us", "seen_us", "w", "h", "off_x", "off_y", "hits", "score", "from_x", "from_y", "fast",
-    "rival_us", "noise",
+    "rival_us", "noise", "alongside_us", "contrast", "share",
 )  # fmt: skip
 """Columns of `ClusterState.life`: `off` is where the box lies about the centre, `from` where the track was born."""
 (
-    STATUS, ID, BORN, SEEN, WIDTH, HEIGHT, OFF_X, OFF_Y, HITS, SCORE, FROM_X, FROM_Y, FAST, RIVAL, NOISE,
+    STATUS, ID, BORN, SEEN, WIDTH, HEIGHT, OFF_X, OFF_Y, HITS, SCORE, FROM_X, FROM_Y, FAST, RIVAL, NOISE, ALONGSIDE,
+    CONTRAST, SHARE,
 ) = range(len(LIFE))  # fmt: skip
 
 SUMS = ("n", "x", "y", "xx", "yy", "t_us", "begin_us", "expected")
@@ -45,7 +46,8 @@ class ClusterConfig:
 
     An event counts if one of its eight neighbours had one within `support_us`. A track is corrected as soon as it has
     `update_events`, or a fifth of them after `patience_us`. It is confirmed after `confirm_hits` corrections and
-    `confirm_px` of way. Without events it coasts, is told for `report_us` and kept for `keep_us`; a track that had
+    `confirm_px` of way, and told while its box is `contrast` times as busy as what lies about it.
+    Without events it coasts, is told for `report_us` and kept for `keep_us`; a track that had
     nearly stopped (`rest_px_s`) is kept and told for `rest_us`. `turns` estimates the turn rate too. `most_tracks`
     bounds the time of an update. `box_centre` moves the told centre from the events' centroid (0) to the middle of
     their box (1).
@@ -60,6 +62,7 @@ class ClusterConfig:
     birth_sigmas: float = 4.0
     confirm_hits: int = 4
     confirm_px: float = 2.0
+    contrast: float = 1.7
     report_us: int = 100_000
     keep_us: int = 500_000
     rest_px_s: float = 20.0
@@ -103,6 +106,7 @@ class Rules(NamedTuple):
     birth_sigmas: float
     confirm_hits: float
     confirm_px: float
+    contrast: float
     report_us: float
     keep_us: float
     rest_px_s: float
@@ -128,6 +132,7 @@ class Rules(NamedTuple):
             birth_sigmas=float(config.birth_sigmas),
             confirm_hits=float(config.confirm_hits),
             confirm_px=float(config.confirm_px),
+            contrast=float(config.contrast),
             report_us=float(config.report_us),
             keep_us=float(config.keep_us),
             rest_px_s=float(config.rest_px_s * unit),
@@ -148,6 +153,12 @@ class ClusterState(NamedTuple):
     owner: NDArray[np.int32]  # [rows, columns] one or two tracks that may own a cell's events
     count: NDArray[np.float32]  # [scales, rows, columns] events that no track owns
     moment: NDArray[np.float32]  # [scales, rows, columns] sum of their times since the scale's start, us
+    waiting: Array  # [scales] events in each scale's grid
+    all_count: NDArray[np.float32]  # [rows, columns] events of the last milliseconds, owned or not
+    label: NDArray[np.int32]  # [rows, columns] body of each cell, 0 for none
+    bodies: Array  # [256, 6] left, right, top, bottom, events, tracks
+    votes: Array  # [256]
+    body: NDArray[np.int64]  # [tracks]
     mean: Array  # [tracks, 5], see `kalman`
     covariance: Array  # [tracks, 5, 5]
     path: Array  # [tracks, 8] this window's course and reach
@@ -173,6 +184,12 @@ def empty_state(config: ClusterConfig, sensor: Sensor, next_id: float = 1.0) -> 
         owner=np.zeros((rows, columns), np.int32),
         count=np.zeros((scales, rows, columns), np.float32),
         moment=np.zeros((scales, rows, columns), np.float32),
+        waiting=np.zeros(scales),
+        all_count=np.zeros((rows, columns), np.float32),
+        label=np.zeros((rows, columns), np.int32),
+        bodies=np.zeros((256, 6)),
+        votes=np.zeros(256),
+        body=np.zeros(tracks, np.int64),
         mean=np.zeros((tracks, 5)),
         covariance=np.zeros((tracks, 5, 5)),
         path=np.zeros((tracks, 8)),

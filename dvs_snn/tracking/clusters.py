@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from dvs_snn.events import Sensor, Window
 from dvs_snn.tracking.association import assign
-from dvs_snn.tracking.cluster_births import begin_track, find_births, join_fragments, resume_track, tell_tracks
+from dvs_snn.tracking.cluster_births import begin_track, find_births, resume_track, tell_tracks
+from dvs_snn.tracking.cluster_bodies import find_bodies
 from dvs_snn.tracking.cluster_kernel import correct_tracks, take_events
 from dvs_snn.tracking.cluster_state import (
     CANDIDATES,
@@ -37,7 +38,8 @@ class ClusterTracker:
     def __init__(self, config: ClusterConfig = ClusterConfig()) -> None:  # noqa: B008
         self.config = config
         self._table = np.zeros((config.most_tracks, len(COLUMNS)))
-        self._rules: tuple[Sensor, Rules] | None = None
+        self._rules: Rules | None = None
+        self._shape: tuple[int, ...] = ()
 
     def initial_state(self, sensor: Sensor, before: ClusterState | None = None) -> ClusterState:
         """An empty scene; ids go on from those of `before`, so that none is given twice."""
@@ -45,15 +47,16 @@ class ClusterTracker:
 
     def step(self, window: Window, state: ClusterState) -> tuple[NDArray[np.float64], ClusterState]:
         """Rows of `COLUMNS` at the window's end, sorted by id, `[tracks, 8]`."""
-        sensor = Sensor(state.last.shape[1] - 2, state.last.shape[0] - 2)
-        if self._rules is None or self._rules[0] != sensor:
-            self._rules = sensor, Rules.of(self.config, sensor)
-        rules, events, end_us = self._rules[1], window.events, window.end_us
-        _advance(events["t"], events["x"], events["y"], window.start_us, end_us, state, rules)
-        if state.scalars[CANDIDATES]:
+        if self._rules is None or self._shape != state.last.shape:
+            self._shape = state.last.shape
+            self._rules = Rules.of(self.config, Sensor(self._shape[1] - 2, self._shape[0] - 2))
+        rules, events, end_us = self._rules, window.events, window.end_us
+        told = _advance(events["t"], events["x"], events["y"], window.start_us, end_us, self._table, state, rules)
+        if told < 0:
             self._admit(state.candidates[: int(state.scalars[CANDIDATES])], end_us, state, rules)
-        told = self._table[: tell_tracks(end_us, self._table, state, rules)]
-        return told[np.argsort(told[:, 0], kind="stable")], state
+            told = tell_tracks(end_us, self._table, state, rules)
+        table = self._table[:told]
+        return table[table[:, 0].argsort(kind="stable")], state
 
     def _admit(self, candidates: NDArray[np.float64], end_us: int, state: ClusterState, rules: Rules) -> None:
         """Candidates resume tracks that are out of sight where they fit, and begin new ones elsewhere."""
@@ -79,8 +82,12 @@ class ClusterTracker:
 
 
 @njit(cache=True, nogil=True)
-def _advance(t, x, y, start_us, end_us, state, rules):  # type: ignore[no-untyped-def]
+def _advance(t, x, y, start_us, end_us, table, state, rules):  # type: ignore[no-untyped-def]
+    """All of a window but the admission of candidates, if there are any (then -1)."""
     take_events(t, x, y, start_us, end_us, state, rules)
     correct_tracks(start_us, end_us, state, rules)
-    join_fragments(start_us, end_us, state, rules)
+    find_bodies(start_us, end_us, state, rules)
     find_births(start_us, end_us, state, rules)
+    if state.scalars[CANDIDATES] > 0.0:
+        return -1
+    return tell_tracks(end_us, table, state, rules)
