@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.events import Sensor
 from dvs_snn.learning.data import (
+    DVS128Config,
+    DVS128Gestures,
     FolderConfig,
     LabelledFolder,
     NMNISTConfig,
@@ -17,10 +19,13 @@ from dvs_snn.learning.data import (
     SHDConfig,
     SSCConfig,
     cochlea,
+    dvs128,
     nmnist,
 )
+from dvs_snn.learning.data.tonic_door import Step, download
+from dvs_snn.learning.data.transformed import KeptRecordings, transformed
 from dvs_snn.learning.recordings import SPLITS, RecordingSet
-from dvs_snn.learning.simulated import SimulatedGestures, SimulatedGesturesConfig
+from dvs_snn.learning.simulated import SimulatedGestures, SimulatedGesturesConfig, cache_folder
 
 SIMULATED = "simulated"
 """Value of `--data` that means: simulate."""
@@ -28,10 +33,19 @@ SIMULATED = "simulated"
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which data set, by name, and its own options."""
+    """Which data set, by name, its own options, and Tonic's transforms and slicers that change its recordings.
+
+    The transforms belong to the data: `evaluate` applies them too, a live stream never sees them.
+    """
 
     name: str
     options: Any
+    transforms: tuple[Step, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a recipe writes it."""
+        steps = [step.plain() for step in self.transforms]
+        return {"name": self.name, **asdict(self.options), **({"transforms": steps} if steps else {})}
 
 
 @dataclass(frozen=True)
@@ -40,22 +54,17 @@ class Dataset:
 
     config: type
     labels: Callable[[Any], tuple[str, ...]]
-    open: Callable[[Any, str, Sensor], RecordingSet]
+    open: Callable[[Any, str, Sensor], KeptRecordings]
     holds: Callable[[Path], bool] = lambda folder: False
 
 
-def _gesture_labels(options: Any) -> tuple[str, ...]:
-    from dvs_snn.events.simulate import GESTURES
-
-    return tuple(GESTURES)
-
-
-def _open_folder(options: FolderConfig, split: str, sensor: Sensor) -> RecordingSet:
+def _open_folder(options: FolderConfig, split: str, sensor: Sensor) -> KeptRecordings:
     raise ConfigError("a folder's recordings have no labels of their own")  # open_data gives them the network's
 
 
 DATASETS: dict[str, Dataset] = {
-    "simulated_gestures": Dataset(SimulatedGesturesConfig, _gesture_labels, SimulatedGestures),
+    "simulated_gestures": Dataset(SimulatedGesturesConfig, lambda options: dvs128.LABELS, SimulatedGestures),
+    "dvs128_gesture": Dataset(DVS128Config, lambda options: dvs128.LABELS, DVS128Gestures, dvs128.holds),
     "shd": Dataset(SHDConfig, cochlea.shd_labels, cochlea.open_shd, lambda folder: cochlea.holds(folder, "shd")),
     "ssc": Dataset(SSCConfig, cochlea.ssc_labels, cochlea.open_ssc, lambda folder: cochlea.holds(folder, "ssc")),
     "nmnist": Dataset(NMNISTConfig, lambda options: nmnist.LABELS, NMNISTRecordings, nmnist.holds),
@@ -65,15 +74,22 @@ DATASETS: dict[str, Dataset] = {
 
 def open_data(data: DataConfig, split: str, labels: tuple[str, ...], sensor: Sensor) -> RecordingSet:
     """The recordings of a split; a folder's recordings get the network's labels, any other set must have the same."""
+    cache = cache_folder(getattr(data.options, "cache", ""))
     if data.name == "folder":
-        return LabelledFolder(data.options.folder, split, labels, sensor)
-    recordings = DATASETS[data.name].open(data.options, split, sensor)
+        return transformed(LabelledFolder(data.options.folder, split, labels, sensor), data.transforms, cache)
+    options, kind = data.options, DATASETS[data.name]
+    if getattr(options, "download", False):
+        folder = Path(options.folder or cache / "tonic").expanduser()
+        if not kind.holds(folder):
+            download(data.name, folder)
+        options = replace(options, folder=str(folder))
+    recordings = kind.open(options, split, sensor)
     if recordings.labels != labels:
         raise ConfigError(
             f"{recordings.source} has the classes {_some(recordings.labels)}, the network has {_some(labels)}: "
             "leave pipeline.labels out of the recipe, or give other data"
         )
-    return recordings
+    return transformed(recordings, data.transforms, cache)
 
 
 def data_in(folder: str, section: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,7 +111,7 @@ def data_in(folder: str, section: Mapping[str, Any]) -> dict[str, Any]:
     )
     if not found:
         found = name if "folder" in _options(name) and not _labelled(root) else "folder"
-    kept = {key: value for key, value in section.items() if key in _options(found)}
+    kept = {key: value for key, value in section.items() if key in _options(found) | {"transforms"}}
     return {**kept, "name": found, "folder": folder}
 
 

@@ -16,6 +16,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.learning.augment import Augmentation
+from dvs_snn.learning.data.tonic_door import parse_steps
 from dvs_snn.learning.datasets import DATASETS, DataConfig, data_in
 from dvs_snn.learning.loader import ClipConfig
 from dvs_snn.learning.losses import CrossEntropy
@@ -78,7 +79,7 @@ class Recipe:
         """Plain values, every default written out; `recipe_from` reads them back."""
         data = asdict(self)
         data["pipeline"] = self.pipeline.to_dict()
-        data["data"] = {"name": self.data.name, **asdict(self.data.options)}
+        data["data"] = self.data.to_dict()
         return _plain(data)
 
 
@@ -141,7 +142,8 @@ def data_config(section: Mapping[str, Any]) -> DataConfig:
     name = options.pop("name", None)
     if name not in DATASETS:
         raise ConfigError(f"data.name {name!r} is unknown; known: {', '.join(DATASETS)}")
-    return DataConfig(str(name), build_section(DATASETS[name].config, options, "data"))
+    steps = parse_steps(options.pop("transforms", ()))
+    return DataConfig(str(name), build_section(DATASETS[name].config, options, "data"), steps)
 
 
 def override_value(data: dict[str, Any], override: str) -> None:

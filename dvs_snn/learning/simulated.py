@@ -65,6 +65,7 @@ class SimulatedGestures:
         self.config, self.split, self.sensor = config, split, sensor
         self.labels = tuple(GESTURES)
         self.source = f"simulated gestures, {config.seconds:g} s, {sensor}, simulator {simulator_version()}"
+        self.identity = f"{self.source}, {split}"
         self._count = int(getattr(config, split))
         self.groups = ("",) * self._count  # every recording has a body of its own
         self._first_seed = SPLIT_SEEDS[split]

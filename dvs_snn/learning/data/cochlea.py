@@ -6,6 +6,7 @@ file (0.24 ms steps from 0.25 s, 0.98 ms from 1 s on), microseconds here.
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,7 +132,7 @@ class CochleaRecordings:
         self._file, self._rows = file, rows
         self.source, self.split, self.sensor, self.labels = source, split, COCHLEA, file.labels
         self.groups = tuple(_group(int(speaker)) for speaker in file.speakers[rows])
-        self.identity = identity([file.path])
+        self.identity = f"{identity([file.path])}, rows {zlib.crc32(rows.tobytes())}"
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -177,12 +178,14 @@ def open_shd(config: SHDConfig, split: str, sensor: Sensor) -> CochleaRecordings
     """A split of SHD: validation out of the training file, as the options say; test as published."""
     _check_sensor(sensor)
     _check_split(split, SHD_SPLITS)
+    if split == "test":
+        file, source = _open(config.folder, "shd", "test")
+        return CochleaRecordings(file, np.arange(len(file)), source, split)
     train, source = _open(config.folder, "shd", "train")
     if split.startswith("test"):
         file, source = _open(config.folder, "shd", "test")
         seen = np.isin(file.speakers, np.unique(train.speakers))
-        keep = {"test": np.ones(len(file), np.bool_), "test_seen": seen, "test_unseen": ~seen}[split]
-        return CochleaRecordings(file, np.flatnonzero(keep), source, split)
+        return CochleaRecordings(file, np.flatnonzero(seen == (split == "test_seen")), source, split)
     held, told = _held_out(config, train)
     if split == "train_all" or (split == "train" and config.fit_all):
         return CochleaRecordings(train, np.arange(len(train)), f"{source}, whole training file", "train")

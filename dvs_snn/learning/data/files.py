@@ -11,8 +11,8 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.learning.simulated import cache_folder
@@ -92,23 +92,17 @@ def unpacked(path: Path) -> Path | None:
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     notice(f"unpacking {archive}")
     try:
-        if archive.suffix == ".gz":
-            with gzip.open(archive) as packed:
-                _copy(packed, fresh)
-        else:
-            with zipfile.ZipFile(archive) as members, members.open(path.name) as packed:
-                _copy(packed, fresh)
+        with ExitStack() as stack:
+            members = stack.enter_context(zipfile.ZipFile(archive)) if archive.suffix == ".zip" else None
+            packed = stack.enter_context(members.open(path.name) if members else gzip.open(archive))  # noqa: SIM115 (the stack closes it)
+            file = stack.enter_context(open(fresh, "wb"))
+            shutil.copyfileobj(packed, file, 1 << 20)  # type: ignore[misc]
         fresh.replace(path)
     except (EOFError, KeyError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error) as error:
         raise ConfigError(f"{archive}: cannot be unpacked, get it again: {error}") from None
     finally:
         fresh.unlink(missing_ok=True)
     return path
-
-
-def _copy(packed: IO[bytes], path: Path) -> None:
-    with open(path, "wb") as file:
-        shutil.copyfileobj(packed, file, 1 << 20)
 
 
 def identity(paths: Iterable[Path]) -> str:

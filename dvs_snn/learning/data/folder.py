@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dvs_snn.errors import ConfigError, RecordingError
 from dvs_snn.events import Sensor
+from dvs_snn.learning.data.files import identity
 from dvs_snn.learning.recordings import Recording
 
 NOT_RECORDINGS = {".md", ".txt", ".json", ".jsonl", ".yaml", ".yml", ".png", ".jpg", ".mp4", ".html", ".pdf"}
@@ -42,6 +43,7 @@ class LabelledFolder:
         if not self._files:
             raise ConfigError(f"{root}: holds no recordings")
         self.groups = ("",) * len(self._files)
+        self.identity = identity(path for path, _ in self._files) + str([label for _, label in self._files])
 
     def __len__(self) -> int:
         return len(self._files)
