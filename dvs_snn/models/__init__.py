@@ -4,15 +4,21 @@ May import `nn` and `representation`; every network is a `Temporal`.
 """
 
 from dvs_snn.models.backbone import spiking_backbone
+from dvs_snn.models.digits import DigitsConfig, DigitsNet
 from dvs_snn.models.gesture import GestureConfig, GestureNet, GestureState
+from dvs_snn.models.nmnist import NMNISTConfig, NMNISTNet
 from dvs_snn.models.registry import MODELS, TWIN, build_model, config_dict, model_config
 
 __all__ = [
     "MODELS",
     "TWIN",
+    "DigitsConfig",
+    "DigitsNet",
     "GestureConfig",
     "GestureNet",
     "GestureState",
+    "NMNISTConfig",
+    "NMNISTNet",
     "build_model",
     "config_dict",
     "model_config",

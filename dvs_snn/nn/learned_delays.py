@@ -126,10 +126,3 @@ class DelayedRecurrent(Temporal):
     def step(self, x: Float[Tensor, "batch n"], state: State | None = None) -> tuple[Tensor, DelayedRecurrentState]:
         outputs, state = self.forward(x.unsqueeze(0), state)
         return outputs[0], state
-
-
-def anneal(network: nn.Module, progress: float) -> None:
-    """Tell every part that changes on a schedule which share of the training is done, 0..1."""
-    for module in network.modules():
-        if isinstance(module, DelayedLinear):
-            module.anneal(progress)

@@ -6,7 +6,7 @@ from torch import nn
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.nn import LIF, TCLIF
-from dvs_snn.nn.learned_delays import FINAL_WIDTH, REACH, DelayedLinear, DelayedRecurrent, anneal
+from dvs_snn.nn.learned_delays import FINAL_WIDTH, REACH, DelayedLinear, DelayedRecurrent
 from tests.temporal_laws import check_temporal_laws
 
 
@@ -32,7 +32,7 @@ def test_evaluation_is_a_sum_of_inputs_each_so_many_steps_ago() -> None:
 
 def test_narrow_taps_in_training_are_what_evaluation_computes() -> None:
     layer = with_delays(DelayedLinear(5, 4, 6), torch.randint(0, 7, (4, 5)).float())
-    anneal(nn.Sequential(layer), 1.0)
+    layer.anneal(1.0)
     assert float(layer.width) == pytest.approx(FINAL_WIDTH)
     xs = torch.randn(12, 3, 5)
     assert torch.allclose(layer.train()(xs)[0], layer.eval()(xs)[0], atol=1e-3)
@@ -42,7 +42,7 @@ def test_taps_narrow_exponentially_over_the_first_quarter_and_keep_their_sum() -
     layer = DelayedLinear(3, 2, 10)
     widths = []
     for progress in (0.0, 0.125, 0.25, 0.6):
-        anneal(layer, progress)
+        layer.anneal(progress)
         widths.append(float(layer.width))
         assert torch.allclose(layer.kernel().sum(-1), layer.weight)
     assert widths[0] == pytest.approx(5.0)
@@ -58,7 +58,7 @@ def test_the_gradient_finds_the_delay_of_an_echo() -> None:
     xs = torch.randn(200, 1, 1)
     echo = torch.cat([torch.zeros(8, 1, 1), xs[:-8]])
     for step in range(120):
-        anneal(layer, step / 120)
+        layer.anneal(step / 120)
         loss = ((layer(xs)[0] - echo) ** 2).mean()
         optimiser.zero_grad()
         loss.backward()

@@ -1,0 +1,154 @@
+"""The network for spoken digits: spikes of a cochlea -> recurrent or delayed spiking layers -> leaky readout.
+
+One network, three families by its configuration: recurrent TC-LIF (Zhang et al. 2024), recurrent adaptive LIF in
+symplectic form (Baronig et al. 2025), and LIF behind learned delays (DCLS, Hammouamri et al. 2024; their recurrent
+form, DelRec, 2025).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dvs_snn.errors import ConfigError
+from dvs_snn.nn import LIF, TCLIF, AdLIF, ATan, LeakyIntegrator, LinearNeuron, Sequential, State, Temporal
+from dvs_snn.nn.dropout import SequenceDropout
+from dvs_snn.nn.learned_delays import DelayedLinear, DelayedRecurrent
+
+NEURONS = ("tclif", "adlif", "lif")
+
+
+@dataclass(frozen=True)
+class DigitsConfig:
+    """Sizes and time constants of `DigitsNet`; times in bins, so they belong to one bin length (10 ms)."""
+
+    classes: int = 20
+    shape: tuple[int, ...] = (1, 1, 140)
+    """Input per bin: counts of the pooled channels."""
+    neurons: str = "tclif"
+    hidden: tuple[int, ...] = (128, 128)
+    recurrent: bool = True
+    """Each layer hears its own last spikes."""
+    delay: int = 0
+    """Longest learned delay of the synapses between layers; 0: none."""
+    recurrent_delay: int = 0
+    """Longest learned delay of the synapses inside a layer; 0: the next bin."""
+    periods: tuple[float, ...] = (10.0, 60.0)
+    """TC-LIF: range of the neurons' own periods at the start."""
+    leak: float = 0.95
+    """TC-LIF: both compartments keep this share per bin."""
+    recurrent_gain: float = 0.1
+    """TC-LIF: scale of the orthogonal recurrent weights at the start; 1 would drown the input."""
+    tau: float = 1.5
+    """LIF: membrane time constant; with learned delays the memory lies in the synapses."""
+    tau_u: tuple[float, ...] = (2.0, 10.0)
+    """adLIF: range of membrane time constants."""
+    tau_w: tuple[float, ...] = (10.0, 100.0)
+    """adLIF: range of adaptation time constants."""
+    adaptation: float = 48.0
+    """adLIF: q, which scales a and b."""
+    readout_tau: float = 30.0
+    dropout: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name in ("shape", "hidden", "periods", "tau_u", "tau_w"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists
+        if self.neurons not in NEURONS:
+            raise ConfigError(f"digits: neurons is one of {', '.join(NEURONS)}, got {self.neurons!r}")
+        if self.classes < 2 or not self.hidden or min(self.hidden) < 1:
+            raise ConfigError("digits: need classes >= 2 and one hidden layer or more, of 1 neuron or more")
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise ConfigError(f"digits: shape is channels, height, width, all above 0, got {self.shape}")
+        if self.delay < 0 or self.recurrent_delay < 0:
+            raise ConfigError("digits: delay and recurrent_delay must not be negative")
+        if self.recurrent_delay and not self.recurrent:
+            raise ConfigError("digits: recurrent_delay needs recurrent")
+        if not (self.tau > 0 and self.readout_tau > 0):
+            raise ConfigError("digits: tau and readout_tau must be above 0 bins")
+        if len(self.periods) != 2 or not 6.0 < self.periods[0] <= self.periods[1]:
+            raise ConfigError(f"digits: periods is a range of bins above 6, low <= high, got {self.periods}")
+        if len(self.tau_u) != 2 or len(self.tau_w) != 2:
+            raise ConfigError("digits: tau_u and tau_w are ranges of bins, low and high")
+
+
+class Logarithm(nn.Module):
+    """`log(1 + x)`: loudness differs by orders of magnitude, what is said does not."""
+
+    def forward(self, counts: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        return torch.log1p(counts)
+
+
+class DigitsNet(Temporal):
+    """Counts per channel and bin -> class logits at every bin; causal.
+
+    Each hidden layer is a linear map (with learned delays or without), batch normalisation and neurons; a linear map
+    and a leaky integrator read the last one out.
+    """
+
+    def __init__(self, config: DigitsConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config if config is not None else DigitsConfig()
+        layers: list[nn.Module] = [nn.Flatten(), Logarithm()]
+        width = math.prod(config.shape)
+        for neurons in config.hidden:
+            layers += [_synapses(config, width, neurons), nn.BatchNorm1d(neurons), _neurons(config, neurons)]
+            layers.append(SequenceDropout(config.dropout))
+            if config.neurons == "tclif":
+                nn.init.constant_(layers[-3].weight, 0.3)  # its oscillators pile up several bins of current
+            width = neurons
+        layers.append(nn.Linear(width, config.classes))
+        layers.append(LeakyIntegrator(math.exp(-1.0 / config.readout_tau), scale_input=True))
+        self.layers = Sequential(*layers)
+
+    def initial_state(self, batch: int, shape: tuple[int, ...]) -> State:
+        return self.layers.initial_state(batch, shape)
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if tuple(shape) != self.config.shape:
+            raise ConfigError(f"digits: built for maps of {self.config.shape}, not {tuple(shape)}")
+        return (self.config.classes,)
+
+    def forward(
+        self, xs: Float[Tensor, "time batch channel height width"], state: State | None = None
+    ) -> tuple[Float[Tensor, "time batch classes"], State]:
+        return self.layers(xs, state)
+
+    def step(
+        self, x: Float[Tensor, "batch channel height width"], state: State | None = None
+    ) -> tuple[Float[Tensor, "batch classes"], State]:
+        return self.layers.step(x, state)
+
+
+def _synapses(config: DigitsConfig, inputs: int, outputs: int) -> nn.Module:
+    return DelayedLinear(inputs, outputs, config.delay) if config.delay else nn.Linear(inputs, outputs, bias=False)
+
+
+def _neurons(config: DigitsConfig, count: int) -> Temporal:
+    recurrent = count if config.recurrent and not config.recurrent_delay else 0
+    neurons: LinearNeuron
+    if config.neurons == "tclif":
+        neurons = _tclif(config, count, recurrent)
+    elif config.neurons == "adlif":
+        ranges = {name: (getattr(config, name)[0], getattr(config, name)[1]) for name in ("tau_u", "tau_w")}
+        neurons = AdLIF((count,), adaptation=config.adaptation, recurrent=recurrent, **ranges)
+    else:
+        neurons = LIF(math.exp(-1.0 / config.tau), reset="zero", surrogate=ATan(5.0), recurrent=recurrent)
+    return DelayedRecurrent(neurons, count, config.recurrent_delay) if config.recurrent_delay else neurons
+
+
+def _tclif(config: DigitsConfig, count: int, recurrent: int) -> TCLIF:
+    """TC-LIF whose periods are spread evenly in log time: per neuron `σ(c1) σ(c2) = 2 - 2 cos(2π / period)`."""
+    neurons = TCLIF(shape=(count,), leak=config.leak, recurrent=recurrent)
+    low, high = (math.log(period) for period in config.periods)
+    period = torch.exp(torch.linspace(low, high, count))
+    coupling = torch.sqrt(2.0 - 2.0 * torch.cos(2.0 * math.pi / period))
+    with torch.no_grad():
+        neurons.c1.copy_(torch.logit(coupling))
+        neurons.c2.copy_(torch.logit(coupling))
+        if neurons.recurrent is not None:
+            neurons.recurrent.weight.mul_(config.recurrent_gain)
+    return neurons

@@ -1,0 +1,92 @@
+"""The network for N-MNIST: spiking convolutions, nothing else that fires, and a leaky readout."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dvs_snn.errors import ConfigError
+from dvs_snn.models.backbone import spiking_backbone
+from dvs_snn.nn import LeakyIntegrator, Sequential, State, Temporal
+from dvs_snn.nn.dropout import SequenceDropout
+from dvs_snn.nn.layers import Saturate
+
+
+@dataclass(frozen=True)
+class NMNISTConfig:
+    """Sizes and time constants of `NMNISTNet`; times in bins, so they belong to one bin length."""
+
+    classes: int = 10
+    shape: tuple[int, ...] = (2, 34, 34)
+    """Input per bin: ON and OFF counts, height, width."""
+    count_limit: float = 4.0
+    """Counts above it are cut to it."""
+    delays: tuple[int, ...] = (0,)
+    """Bins ago at which the first block sees the input."""
+    channels: tuple[int, ...] = (16, 32, 64)
+    kernels: tuple[int, ...] = (5, 3, 3)
+    strides: tuple[int, ...] = (2, 2, 2)
+    taus: tuple[float, ...] = (1.0, 6.0)
+    """Range of membrane time constants; the channels of a block are spread over it."""
+    surrogate_slope: float = 2.0
+    readout_tau: float = 20.0
+    dropout: float = 0.4
+
+    def __post_init__(self) -> None:
+        for name in ("shape", "delays", "channels", "kernels", "strides", "taus"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists
+        if self.classes < 2:
+            raise ConfigError("nmnist: need classes >= 2")
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise ConfigError(f"nmnist: shape is channels, height, width, all above 0, got {self.shape}")
+        if not self.readout_tau > 0:
+            raise ConfigError(f"nmnist: readout_tau must be above 0 bins, got {self.readout_tau:g}")
+
+
+class NMNISTNet(Temporal):
+    """Event counts per bin -> class logits at every bin; causal. Every hidden layer spikes."""
+
+    def __init__(self, config: NMNISTConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config if config is not None else NMNISTConfig()
+        channels, height, width = config.shape
+        backbone = spiking_backbone(
+            channels,
+            config.channels,
+            config.kernels,
+            config.strides,
+            taus=config.taus,
+            delays=config.delays,
+            surrogate_slope=config.surrogate_slope,
+        )
+        for stride in config.strides:
+            height, width = math.ceil(height / stride), math.ceil(width / stride)
+        self.layers = Sequential(
+            Saturate(config.count_limit),
+            *backbone,
+            nn.Flatten(),
+            SequenceDropout(config.dropout),
+            nn.Linear(config.channels[-1] * height * width, config.classes),
+            LeakyIntegrator(math.exp(-1.0 / config.readout_tau), scale_input=True),
+        )
+
+    def initial_state(self, batch: int, shape: tuple[int, ...]) -> State:
+        return self.layers.initial_state(batch, shape)
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if tuple(shape) != self.config.shape:
+            raise ConfigError(f"nmnist: built for maps of {self.config.shape}, not {tuple(shape)}")
+        return (self.config.classes,)
+
+    def forward(
+        self, xs: Float[Tensor, "time batch channel height width"], state: State | None = None
+    ) -> tuple[Float[Tensor, "time batch classes"], State]:
+        return self.layers(xs, state)
+
+    def step(
+        self, x: Float[Tensor, "batch channel height width"], state: State | None = None
+    ) -> tuple[Float[Tensor, "batch classes"], State]:
+        return self.layers.step(x, state)
