@@ -176,6 +176,24 @@ class Engine:
             self._calls.append(change)
             self._wake.notify()
 
+    def do(self, change: Callable[[Pipeline], None], timeout_s: float) -> None:
+        """The same, and wait for it: raises what it raises, and TimeoutError when it is not done in time."""
+        done = threading.Event()
+        failures: list[Exception] = []
+
+        def change_and_tell(pipeline: Pipeline) -> None:
+            try:
+                change(pipeline)
+            except Exception as error:  # it is the caller's
+                failures.append(error)
+            done.set()
+
+        self.call(change_and_tell)
+        if not done.wait(timeout_s):
+            raise TimeoutError(f"the engine was busy for {timeout_s:g} s; try again")
+        if failures:
+            raise failures[0]
+
     def set_filters(self, filters: tuple[Filter, ...]) -> None:
         """Clean or crop by other filters from the next packet on; the scene begins anew."""
 

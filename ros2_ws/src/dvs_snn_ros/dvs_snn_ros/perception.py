@@ -58,6 +58,10 @@ class PerceptionNode(LifecycleNode, Generic[S]):
     def make_publishers(self) -> list[Any]:
         """The publishers of the subclass, to be destroyed by cleanup."""
 
+    def extend(self, pipeline: Pipeline, settings: S) -> Pipeline:
+        """The pipeline, or one that does more than it."""
+        return pipeline
+
     def adjust(self, checkpoint: Checkpoint, settings: S) -> Checkpoint:
         """The checkpoint with what parameters may say in its place."""
         return checkpoint
@@ -69,7 +73,7 @@ class PerceptionNode(LifecycleNode, Generic[S]):
             settings = self._options.read()
             checkpoint = self._load(settings)
             pipeline = open_pipeline(self.adjust(checkpoint, settings), settings.runtime, settings.device)
-            self._filters(settings)
+            pipeline = self.extend(pipeline, settings)
             warm(pipeline)
         except (DvsSnnError, OSError) as error:
             self.get_logger().error(f"cannot configure: {error}")

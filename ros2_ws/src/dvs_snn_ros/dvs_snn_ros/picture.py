@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
-from dvs_snn.pipeline import Gesture, PipelineConfig
-from dvs_snn.viz import Overlay, Verdict
+from dvs_snn.pipeline import Gesture, PipelineConfig, Tracks
+from dvs_snn.viz import Layer, Overlay, Trails, Verdict
+from dvs_snn.viz.recorder import say_track
 from dvs_snn_ros.engine import Outcome
 
 WAITING = 64
@@ -23,6 +24,7 @@ class Painter:
         self.rate_hz = rate_hz
         self._config, self._show = config, show
         self._overlay: Overlay | None = None
+        self._trails = Trails()
         self._waiting: deque[Outcome] = deque(maxlen=WAITING)
         self._wake = threading.Event()
         self._stopping = False
@@ -48,14 +50,16 @@ class Painter:
             if self._stopping:
                 return
             begun = time.monotonic()
-            outcome = None
+            outcome, layers = None, cast("Sequence[Layer]", ())
             while self._waiting:
                 outcome = self._waiting.popleft()
                 if self._overlay is None or self._overlay.sensor != outcome.view.seen:
                     self._overlay = Overlay(outcome.view.seen, self._config.labels)
+                    self._trails = Trails()
                 self._overlay.see(outcome.window)
+                layers = self._trails(outcome.decision)
             if outcome is not None and self._overlay is not None:
-                self._show(self._overlay.draw(verdict(outcome)), outcome)
+                self._show(self._overlay.draw(verdict(outcome), layers), outcome)
             time.sleep(max(0.0, 1.0 / self.rate_hz - (time.monotonic() - begun)))
 
 
@@ -64,4 +68,6 @@ def verdict(outcome: Outcome) -> Verdict:
     decision = outcome.decision
     if isinstance(decision, Gesture):
         return Verdict(decision.label, decision.score, decision.smoothed)
+    if isinstance(decision, Tracks):
+        return Verdict(lines=tuple([say_track(track) for track in decision.tracks]))
     return Verdict()

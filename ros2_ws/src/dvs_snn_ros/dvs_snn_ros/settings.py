@@ -153,6 +153,10 @@ class GestureSettings(PerceptionSettings):
         -1.0, "event rate below which nothing is decided [1/s]; -1: as the checkpoint says", least=-1, most=1e9,
         live=True,
     )  # fmt: skip
+    adapt: bool = option(False, "learn from ~/reward while running; off: the checkpoint decides as it was trained")
+    adapter_file: str = option(
+        "", "where ~/save writes what was learned, and configure reads it from if it is there; used with adapt"
+    )
 
 
 @dataclass(frozen=True)
