@@ -4,7 +4,8 @@ A `Recipe` decides a run; a `RecordingSet` gives labelled recordings; `ClipLoade
 `LearningRule` changes the network by each; `Trainer` does it for epochs; `evaluate` judges the result.
 """
 
-from dvs_snn.learning.augment import MIRRORED, Augmentation
+from dvs_snn.learning.augment import MIRRORED, Augmentation, Augments
+from dvs_snn.learning.augment_cochlea import CochleaAugmentation
 from dvs_snn.learning.clips import Clip, collate, encode_clip, encode_windows
 from dvs_snn.learning.data import LabelledFolder
 from dvs_snn.learning.datasets import DATASETS, SIMULATED, DataConfig, data_in, open_data
@@ -36,9 +37,11 @@ __all__ = [
     "SIMULATED",
     "SLTT",
     "Augmentation",
+    "Augments",
     "Clip",
     "ClipConfig",
     "ClipLoader",
+    "CochleaAugmentation",
     "CrossEntropy",
     "DataConfig",
     "Encoding",

@@ -1,4 +1,4 @@
-"""Event-level augmentation of gesture recordings: what may change and leave the class.
+"""Event-level augmentation of what a camera sees: what may change and leave the class.
 
 Functions of events and a random generator; the random choice of their strengths is `Augmentation`. Used in training
 alone: validation, evaluation and replay see recordings as they are.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import cos, radians, sin
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.random import Generator
@@ -21,6 +22,19 @@ MIRRORED = (0, 2, 1, 6, 5, 4, 3, 7, 8, 9, 10)
 A mirror exchanges the hands and turns clockwise into counter-clockwise, so right arm clockwise (3) becomes left arm
 counter-clockwise (6). Clapping, arm roll, drums, guitar (then played left-handed) and "other" stay what they are.
 """
+
+
+class Augments(Protocol):
+    """Changes clips in training: how far time is stretched, which the caller does before it cuts, and all else."""
+
+    @property
+    def name(self) -> str: ...
+
+    def draw_time_scale(self, rng: Generator) -> float: ...
+
+    def __call__(
+        self, events: Events, label: int, sensor: Sensor, start_us: int, end_us: int, rng: Generator
+    ) -> tuple[Events, int]: ...
 
 
 def mirror(events: Events, sensor: Sensor) -> Events:
@@ -73,6 +87,14 @@ def stretch(events: Events, factor: float, start_us: int = 0) -> Events:
     return events
 
 
+def jitter(events: Events, deviation_us: float, start_us: int, end_us: int, rng: Generator) -> Events:
+    """Times moved by a normal deviate, held inside the interval; unsorted."""
+    events = copy_events(events)
+    moved = events["t"] + rng.standard_normal(len(events), np.float32) * np.float32(deviation_us)
+    events["t"] = np.clip(np.rint(moved), start_us, end_us - 1)
+    return events
+
+
 def add_noise(
     events: Events, sensor: Sensor, start_us: int, end_us: int, rate_hz: float, on_share: float, rng: Generator
 ) -> Events:
@@ -117,12 +139,13 @@ def _times(events: Events, factor: float, rng: Generator) -> Events:
 class Augmentation:
     """Ranges from which each clip's changes are drawn, uniformly (scale and speed: uniformly in the logarithm).
 
-    `mirror` is a probability. `time_scale` above one is slower. `drop` is the largest share of events removed,
-    `drop_polarity` the largest further share removed from one polarity. `noise_hz` is per pixel; `hot_pixels` the
-    largest number of them. A range of equal ends, or zero, switches an entry off.
+    `mirror` is a probability; it needs the gestures' labels, of which it is known what a mirror makes. `time_scale`
+    above one is slower. `drop` is the largest share of events removed, `drop_polarity` the largest further share
+    removed from one polarity. `noise_hz` is per pixel; `hot_pixels` the largest number of them. `jitter_us` is the
+    largest standard deviation of the events' times. A range of equal ends, or zero, switches an entry off.
     """
 
-    mirror: float = 0.5
+    mirror: float = 0.0
     shift_px: float = 10.0
     scale: tuple[float, float] = (0.8, 1.25)
     rotate_deg: float = 8.0
@@ -132,6 +155,8 @@ class Augmentation:
     noise_hz: float = 3.0
     hot_pixels: int = 5
     hot_rate_hz: float = 100.0
+    jitter_us: float = 0.0
+    name: Literal["camera"] = "camera"
 
     def __post_init__(self) -> None:
         for name in ("scale", "time_scale"):
@@ -141,13 +166,13 @@ class Augmentation:
         for name in ("mirror", "drop", "drop_polarity"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"augment.{name} is a share: must lie in 0..1")
-        for name in ("shift_px", "rotate_deg", "noise_hz", "hot_pixels", "hot_rate_hz"):
+        for name in ("shift_px", "rotate_deg", "noise_hz", "hot_pixels", "hot_rate_hz", "jitter_us"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"augment.{name} must not be negative")
 
     def draw_time_scale(self, rng: Generator) -> float:
         """The factor by which a clip's time is stretched; the caller needs it before it cuts the clip."""
-        return _log_uniform(self.time_scale, rng)
+        return log_uniform(self.time_scale, rng)
 
     def __call__(
         self, events: Events, label: int, sensor: Sensor, start_us: int, end_us: int, rng: Generator
@@ -160,16 +185,18 @@ class Augmentation:
         if rng.random() < self.mirror:
             events, label = mirror(events, sensor), MIRRORED[label]
         shift_px = (rng.uniform(-self.shift_px, self.shift_px), rng.uniform(-self.shift_px, self.shift_px))
-        scale = _log_uniform(self.scale, rng)
+        scale = log_uniform(self.scale, rng)
         angle_deg = rng.uniform(-self.rotate_deg, self.rotate_deg)
         if shift_px != (0.0, 0.0) or scale != 1.0 or angle_deg != 0.0:
             events = move(events, sensor, shift_px, scale, angle_deg, rng)
+        if self.jitter_us:
+            events = jitter(events, self.jitter_us * rng.random(), start_us, end_us, rng)
         rate_hz = self.noise_hz * rng.random() * rng.random()
         events = add_noise(events, sensor, start_us, end_us, rate_hz, rng.random(), rng)
         pixels = int(rng.integers(0, self.hot_pixels + 1))
         return add_hot_pixels(events, sensor, start_us, end_us, pixels, self.hot_rate_hz, rng), label
 
 
-def _log_uniform(bounds: tuple[float, float], rng: Generator) -> float:
+def log_uniform(bounds: tuple[float, float], rng: Generator) -> float:
     low, high = bounds
     return float(low * (high / low) ** rng.random())

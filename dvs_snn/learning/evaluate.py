@@ -24,7 +24,7 @@ from dvs_snn.learning.measures import CostMeter
 from dvs_snn.learning.metrics import classification, latency
 from dvs_snn.learning.recordings import Recording, RecordingSet
 from dvs_snn.nn import State, Temporal
-from dvs_snn.pipeline import Gesture, GestureDecider, PipelineConfig, recording_label
+from dvs_snn.pipeline import DECIDERS, Gesture, GestureDecider, PipelineConfig, recording_label
 
 CHUNK_BINS = 32
 """Bins scanned at once: enough to be fast, few enough that the activations of a long recording fit in memory."""
@@ -50,7 +50,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Accuracy, interval, confusion and latency of a network on a set of recordings, its mean loss, and what it costs.
 
-    A recording counts as the class with the largest mean posterior after the warm-up (`pipeline.recording_label`).
+    What class a recording counts as: `pipeline.recording_label`.
     `costs` adds spikes, synaptic operations, sparsity and size (`measures.CostMeter`).
     """
     meter = CostMeter(model) if costs else None
@@ -60,7 +60,7 @@ def evaluate(
     loss = 0.0
     for recording, decisions in decisions_of(config, model, recordings, batch, device, meter):
         truth.append(recording.label)
-        decided.append(recording_label(decisions, config.bin_us, config.decision.warmup_us))
+        decided.append(recording_label(decisions, config.bin_us, config.decision.warmup_us, config.decision.whole))
         start_us = decisions[0].t_us - config.bin_us
         times.append(next((d.t_us - start_us for d in decisions if d.index == recording.label), None))
         loss -= float(np.mean([np.log(max(d.posterior[recording.label], 1e-12)) for d in decisions]))
@@ -90,7 +90,9 @@ def decisions_of(
     meter: CostMeter | None = None,
 ) -> Iterator[tuple[Recording, list[Gesture]]]:
     """Each recording with its decisions, one per window, as `Pipeline.run` gives them."""
-    decider = GestureDecider(config.decision, config.labels, config.bin_us)
+    rule = DECIDERS[config.task]
+    assert issubclass(rule, GestureDecider), "tracks are judged elsewhere"
+    decider = rule(config.decision, config.labels, config.bin_us)
     for encoded, outputs in scan_recordings(config, model, recordings, batch, device, meter):
         decisions = []
         for window, logits in zip(encoded.windows, outputs, strict=True):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.events import Events, Sensor
-from dvs_snn.learning.augment import Augmentation, stretch
+from dvs_snn.learning.augment import Augments, stretch
 from dvs_snn.learning.clips import Clip, collate, encode_clip
 from dvs_snn.learning.recordings import RecordingSet
 from dvs_snn.representation import Representation
@@ -71,7 +71,7 @@ class ClipLoader:
         recordings: RecordingSet,
         encoding: Encoding,
         clips: ClipConfig,
-        augmentation: Augmentation | None,
+        augmentation: Augments | None,
         batch: int,
         seed: int,
         ahead: int = 2,

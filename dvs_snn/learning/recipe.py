@@ -15,7 +15,8 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from dvs_snn.errors import ConfigError
-from dvs_snn.learning.augment import Augmentation
+from dvs_snn.learning.augment import MIRRORED, Augmentation
+from dvs_snn.learning.augment_cochlea import CochleaAugmentation
 from dvs_snn.learning.data.tonic_door import parse_steps
 from dvs_snn.learning.datasets import DATASETS, DataConfig, data_in
 from dvs_snn.learning.loader import ClipConfig
@@ -69,7 +70,7 @@ class Recipe:
     seed: int = 1
     twin: bool = False
     clips: ClipConfig = field(default_factory=ClipConfig)
-    augment: Augmentation | None = None
+    augment: Augmentation | CochleaAugmentation | None = None
     loss: CrossEntropy = field(default_factory=CrossEntropy)
     rule: RuleConfig = field(default_factory=RuleConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -85,12 +86,15 @@ class Recipe:
 
 SECTIONS: dict[str, type] = {
     "clips": ClipConfig,
-    "augment": Augmentation,
     "loss": CrossEntropy,
     "rule": RuleConfig,
     "optimizer": OptimizerConfig,
     "train": TrainConfig,
 }
+
+
+AUGMENTATIONS: dict[str, type] = {"camera": Augmentation, "cochlea": CochleaAugmentation}
+"""By the name that a recipe's section `augment` gives; a camera's where it gives none."""
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -175,10 +179,10 @@ def recipe_from(recipe: Mapping[str, Any]) -> Recipe:
     if "labels" not in pipeline:
         pipeline = {"labels": DATASETS[data.name].labels(data.options), **pipeline}
     sections: dict[str, Any] = {
-        key: None if values[key] is None and key == "augment" else build_section(kind, values[key], key)
-        for key, kind in SECTIONS.items()
-        if key in values
+        key: build_section(kind, values[key], key) for key, kind in SECTIONS.items() if key in values
     }
+    if values.get("augment") is not None:
+        sections["augment"] = _augmentation(values["augment"], tuple(pipeline["labels"]))
     if not isinstance(values.get("seed", 0), int) or not isinstance(values.get("name"), str):
         raise ConfigError("seed must be an integer and name a word")
     twin = values.get("twin", False)
@@ -196,6 +200,16 @@ def recipe_from(recipe: Mapping[str, Any]) -> Recipe:
         data=data,
         **sections,
     )
+
+
+def _augmentation(values: Any, labels: tuple[str, ...]) -> Augmentation | CochleaAugmentation:
+    name = values.get("name", "camera") if isinstance(values, Mapping) else "camera"
+    if name not in AUGMENTATIONS:
+        raise ConfigError(f"augment.name {name!r} is unknown; known: {', '.join(AUGMENTATIONS)}")
+    augmentation = build_section(AUGMENTATIONS[name], values, "augment")
+    if getattr(augmentation, "mirror", 0.0) and len(labels) != len(MIRRORED):
+        raise ConfigError("augment.mirror: what a mirror makes of a class is known of gestures only; leave it at 0")
+    return augmentation
 
 
 def check_network(config: PipelineConfig) -> None:

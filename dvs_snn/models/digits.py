@@ -51,7 +51,7 @@ class DigitsConfig:
     """adLIF: range of adaptation time constants."""
     adaptation: float = 48.0
     """adLIF: q, which scales a and b."""
-    readout_tau: float = 30.0
+    readout_tau: float = 15.0
     dropout: float = 0.3
 
     def __post_init__(self) -> None:

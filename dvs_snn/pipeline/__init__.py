@@ -21,11 +21,12 @@ from dvs_snn.pipeline.decisions import (
     recording_label,
     softmax,
 )
-from dvs_snn.pipeline.pipeline import Pipeline
+from dvs_snn.pipeline.pipeline import DECIDERS, Pipeline
 from dvs_snn.pipeline.runtime import RUNTIMES, ClusterRuntime, EventRuntime, Runtime, TorchRuntime
 from dvs_snn.tracking import Track, Tracks
 
 __all__ = [
+    "DECIDERS",
     "RUNTIMES",
     "Checkpoint",
     "ClusterRuntime",

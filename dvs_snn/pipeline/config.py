@@ -22,7 +22,7 @@ class DecisionConfig:
     The posterior is averaged exponentially with time constant `smoothing_us`. A class is decided when its average
     reaches `threshold`, and kept until it falls below `release` or another class reaches `threshold` (hysteresis).
     Before `warmup_us` of a sequence, or while fewer than `min_rate_hz` events per second arrive, nothing is decided
-    ("none").
+    ("none"). `whole` says how one class is told for a recording: by the "mean" posterior, or the "last".
     """
 
     smoothing_us: int = 150_000
@@ -30,10 +30,13 @@ class DecisionConfig:
     release: float = 0.35
     warmup_us: int = 150_000
     min_rate_hz: float = 500.0
+    whole: str = "mean"
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.release <= self.threshold <= 1.0:
             raise ConfigError(f"decision: need 0 <= release <= threshold <= 1, not {self.release} and {self.threshold}")
+        if self.whole not in ("mean", "last"):
+            raise ConfigError(f"decision.whole is 'mean' or 'last', not {self.whole!r}")
         if self.smoothing_us < 0 or self.warmup_us < 0 or self.min_rate_hz < 0:
             raise ConfigError("decision: smoothing_us, warmup_us and min_rate_hz must not be negative")
 

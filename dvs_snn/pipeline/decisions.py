@@ -48,12 +48,13 @@ class Gesture:
     posterior: NDArray[np.float32]  # of this bin alone
     smoothed: NDArray[np.float32]
     rate_hz: float
+    kind: str = "gesture"
 
     def to_json(self) -> str:
         return json.dumps(
             {
                 "t_us": self.t_us,
-                "kind": "gesture",
+                "kind": self.kind,
                 "index": self.index,
                 "label": self.label,
                 "score": round(self.score, 4),
@@ -63,6 +64,8 @@ class Gesture:
 
 class GestureDecider:
     """Smoothing, threshold, hysteresis and `none` (see `DecisionConfig`)."""
+
+    kind = "gesture"
 
     def __init__(self, config: DecisionConfig, labels: tuple[str, ...], bin_us: int) -> None:
         self.config, self.labels, self.bin_us = config, labels, bin_us
@@ -100,7 +103,14 @@ class GestureDecider:
             posterior=posterior.astype(np.float32),
             smoothed=self._smoothed.astype(np.float32),
             rate_hz=self._rate_hz,
+            kind=self.kind,
         )
+
+
+class DigitDecider(GestureDecider):
+    """The same rule; the decision says that it is a digit."""
+
+    kind = "digit"
 
 
 class TracksDecider:
@@ -123,11 +133,14 @@ def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     return values / values.sum(axis=-1, keepdims=True)
 
 
-def recording_label(decisions: Iterable[Gesture], bin_us: int, warmup_us: int) -> int:
-    """One class for a whole recording: the largest mean posterior over the bins after the warm-up (if any).
+def recording_label(decisions: Iterable[Gesture], bin_us: int, warmup_us: int, whole: str = "mean") -> int:
+    """One class for a whole recording: the largest mean posterior over the bins after the warm-up (if any), or the
+    largest of the last bin where `whole` is "last".
 
     `evaluate` counts these; the bins' own posteriors are used, so it does not depend on the decision thresholds.
     """
     posteriors = np.stack([decision.posterior for decision in decisions])
+    if whole == "last":
+        return int(posteriors[-1].argmax())
     skip = warmup_us // bin_us
     return int(posteriors[skip if len(posteriors) > skip else 0 :].mean(axis=0).argmax())

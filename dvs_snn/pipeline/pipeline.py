@@ -12,11 +12,11 @@ from dvs_snn.errors import ConfigError
 from dvs_snn.events import Events, EventStream, Sensor, Window, WindowBuffer
 from dvs_snn.events.resample import Resample
 from dvs_snn.pipeline.config import DecisionConfig, PipelineConfig
-from dvs_snn.pipeline.decisions import Decider, Decision, GestureDecider, TracksDecider
+from dvs_snn.pipeline.decisions import Decider, Decision, DigitDecider, GestureDecider, TracksDecider
 from dvs_snn.pipeline.runtime import EventRuntime, Runtime
 from dvs_snn.representation import SparseMap
 
-DECIDERS: dict[str, type[Decider]] = {"gesture": GestureDecider, "tracks": TracksDecider}
+DECIDERS: dict[str, type[Decider]] = {"gesture": GestureDecider, "digit": DigitDecider, "tracks": TracksDecider}
 """Decision rules by task."""
 
 
