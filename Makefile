@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Rivals and oracles, without what they declare: it has no CPU build to pair with our torch (see pyproject.toml, bench).
 ORACLES := spikingjelly==2.0.0 neurobench==2.3.0
-PEERS := $(ORACLES) norse==1.1.0 sinabs==3.1.3
+PEERS := $(ORACLES) norse==1.1.0 sinabs==3.1.3 trackers==2.6.1 supervision==0.31.2
 
 .PHONY: demo test lint check setup bench gesture slow notebooks ros clean
 
@@ -40,6 +40,8 @@ bench: $(VENV)/.bench
 	$(BIN)/dvs-snn bench training
 	$(BIN)/dvs-snn bench decode
 	$(BIN)/dvs-snn bench latency
+	$(BIN)/dvs-snn bench tracking
+	$(BIN)/dvs-snn bench tracking_quality
 
 # Trains the shipped checkpoint again, about two hours on two cores; an interrupted run goes on with `--resume`.
 gesture: $(VENV)/.base

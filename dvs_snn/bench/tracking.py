@@ -1,8 +1,8 @@
 """`dvs-snn bench tracking`: events per second of the classical tracker and of dv-processing's, on one recording.
 
-The peers are optional: what is not installed is left out and said. Everybody gets the same events in memory, a
-millisecond at a time for us and in the batches of its own reader for dv-processing; reading a file is not timed. Turns
-are interleaved, and each takes CPU time on one thread, so that a busy machine slows all alike.
+The peers are optional: what is not installed is left out and said. Everybody gets the same events in memory and is
+asked for tracks equally often; reading a file is not timed. Turns are interleaved, and CPU time is taken, so that a
+busy machine slows all alike.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from dvs_snn.pipeline import load_checkpoint, open_pipeline
 SEED, SECONDS, TARGETS = 81_000_000, 1.0, 4
 SENSOR = Sensor(320, 240)
 TURNS = 3
+STEPS_US = (1_000, 10_000)
+"""Update rates that are compared: a tracker that is asked ten times as often does more."""
 Turn = Callable[[], int]
 
 
@@ -37,10 +40,12 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(report))
         return 0
     print(f"{report['events']:,} events of {report['seconds']:.2f} s, {report['sensor']}, one thread, best of {TURNS}")
-    for name, row in report["trackers"].items():
-        print(f"{name:<36}{row['events_per_s'] / 1e6:8.2f} M events/s")
-    if report["ratio"] is not None:
-        print(f"ours over the fastest event tracker of dv-processing: {report['ratio']:.1f}")
+    for row in report["trackers"]:
+        every = f"every {row['update_us'] / 1000:g} ms"
+        print(f"{row['tracker']:<38}{every:<13}{row['events_per_s'] / 1e6:8.2f} M events/s")
+    for step_us, ratio in report["ratio"].items():
+        if ratio is not None:
+            print(f"ours over dv-processing's fastest, updates every {int(step_us) / 1000:g} ms: {ratio:.1f}")
     for note in report["notes"]:
         print(f"note: {note}", file=sys.stderr)
     return 0
@@ -55,21 +60,25 @@ def bench_events() -> Events:
 
 
 def measure(events: Events, sensor: Sensor, turns: int = TURNS) -> dict[str, Any]:
-    """Best CPU time of every tracker over interleaved turns."""
+    """Best CPU time of every tracker over interleaved turns; the ratios are between equal update rates."""
     notes: list[str] = []
-    takers: dict[str, Turn] = {"dvs_snn clusters (1 ms updates)": _ours(events, sensor)}
-    takers.update(_peers(events, sensor, notes))
-    best: dict[str, float] = {}
-    for name, turn in takers.items():
+    takers: dict[tuple[str, int], Turn] = {}
+    for step_us in STEPS_US:
+        takers["dvs_snn clusters", step_us] = _ours(events, sensor, step_us)
+        for name, turn in _peers(events, sensor, step_us, notes).items():
+            takers[name, step_us] = turn
+    best = dict.fromkeys(takers, float("inf"))
+    for turn in takers.values():
         turn()  # compile, warm the caches
-        best[name] = float("inf")
     for _ in range(turns):
         for name, turn in takers.items():
             begun = time.process_time()
             turn()
             best[name] = min(best[name], time.process_time() - begun)
-    rows = {name: {"events_per_s": len(events) / max(spent, 1e-9), "cpu_s": spent} for name, spent in best.items()}
-    ours, *theirs = [row["events_per_s"] for row in rows.values()]
+    rows = [
+        {"tracker": name, "update_us": step_us, "events_per_s": len(events) / max(spent, 1e-9), "cpu_s": spent}
+        for (name, step_us), spent in best.items()
+    ]
     return {
         "bench": "tracking",
         "events": len(events),
@@ -77,13 +86,19 @@ def measure(events: Events, sensor: Sensor, turns: int = TURNS) -> dict[str, Any
         "sensor": str(sensor),
         "threads": 1,
         "trackers": rows,
-        "ratio": ours / max(theirs) if theirs else None,
+        "ratio": {f"{step_us}": _ratio(rows, step_us) for step_us in STEPS_US},
         "notes": notes,
     }
 
 
-def _ours(events: Events, sensor: Sensor) -> Turn:
-    pipeline = open_pipeline(load_checkpoint("clusters"))
+def _ratio(rows: list[dict[str, Any]], step_us: int) -> float | None:
+    ours, *theirs = [row["events_per_s"] for row in rows if row["update_us"] == step_us]
+    return ours / max(theirs) if theirs else None
+
+
+def _ours(events: Events, sensor: Sensor, step_us: int) -> Turn:
+    checkpoint = load_checkpoint("clusters")
+    pipeline = open_pipeline(replace(checkpoint, config=replace(checkpoint.config, bin_us=step_us)))
     packets = [events[start : start + 65_536] for start in range(0, len(events), 65_536)]
 
     def turn() -> int:
@@ -96,21 +111,26 @@ def _ours(events: Events, sensor: Sensor) -> Turn:
     return turn
 
 
-def _peers(events: Events, sensor: Sensor, notes: list[str]) -> dict[str, Turn]:
+def _peers(events: Events, sensor: Sensor, step_us: int, notes: list[str]) -> dict[str, Turn]:
     try:
         import dv_processing as dv
     except ImportError:
-        notes.append("dv-processing is not installed (pip install dv-processing==2.0.4); only ours was measured")
+        note = "dv-processing is not installed (make bench); only ours was measured"
+        notes.extend([note] if note not in notes else [])
         return {}
-    stores = _stores(dv, events, sensor)
+    stores = [store for _, store in event_stores(dv, events, sensor, step_us)]
     size = (sensor.width, sensor.height)
 
     def mean_shift() -> int:
         tracker = dv.features.MeanShiftTracker(size, 20, timedelta(milliseconds=10))
-        return sum(_follow_mean_shift(tracker, store) for store in stores)
+        for store in stores:
+            tracker.accept(store)
+            tracker.runTracking()
+        return len(stores)
 
     def lucas_kanade() -> int:
         tracker = dv.features.EventFeatureLKTracker.RegularTracker(size)
+        tracker.setFramerate(1_000_000 // step_us)
         count = 0
         for store in stores:
             tracker.accept(store)
@@ -121,15 +141,8 @@ def _peers(events: Events, sensor: Sensor, notes: list[str]) -> dict[str, Turn]:
     return {"dv-processing MeanShiftTracker": mean_shift, "dv-processing EventFeatureLKTracker": lucas_kanade}
 
 
-def _follow_mean_shift(tracker: Any, store: Any) -> int:
-    """An update per batch of the reader, about 10 ms."""
-    tracker.accept(store)
-    tracker.runTracking()
-    return 1
-
-
-def _stores(dv: Any, events: Events, sensor: Sensor) -> list[Any]:
-    """The events as dv-processing holds them; it takes them from a file."""
+def event_stores(dv: Any, events: Events, sensor: Sensor, step_us: int) -> list[tuple[int, Any]]:
+    """The events as dv-processing holds them, cut at multiples of `step_us`, each with its end."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bench.aedat4"
         write_recording(path, stream_of(events, sensor))
@@ -142,5 +155,5 @@ def _stores(dv: Any, events: Events, sensor: Sensor) -> list[Any]:
     merged = dv.EventStore()
     for store in stores:
         merged.add(store)
-    first, last = merged.getLowestTime(), merged.getHighestTime()
-    return [merged.sliceTime(start, start + 10_000) for start in range(first, last + 1, 10_000)]
+    first, last = merged.getLowestTime() // step_us * step_us, merged.getHighestTime()
+    return [(start + step_us, merged.sliceTime(start, start + step_us)) for start in range(first, last + 1, step_us)]

@@ -40,7 +40,7 @@ class TruthCourse:
     t_us: NDArray[np.int64]
     values: NDArray[np.float64]  # [rows, 7]: x, y, w, h, vx, vy, visible
 
-    def at(self, t_us: float) -> NDArray[np.float64] | None:
+    def at(self, t_us: float | int) -> NDArray[np.float64] | None:
         """Row at a time, None outside the truth."""
         right = int(np.searchsorted(self.t_us, t_us))
         if right < len(self.t_us) and self.t_us[right] == t_us:
