@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import cos, radians, sin
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.random import Generator
@@ -24,6 +24,7 @@ counter-clockwise (6). Clapping, arm roll, drums, guitar (then played left-hande
 """
 
 
+@runtime_checkable
 class Augments(Protocol):
     """Changes clips in training: how far time is stretched, which the caller does before it cuts, and all else."""
 
