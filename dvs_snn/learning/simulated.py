@@ -37,6 +37,8 @@ RESTARTS = 3
 class SimulatedGesturesConfig:
     """How many recordings per split, how long, and where they are kept; `workers` 0 is one per core.
 
+    `more_other` adds training recordings of the last class, "Other gestures": it is a family of many motions, and with as
+    many recordings as a single gesture each of them would be seen a few times only.
     `cache` empty means `dvs_snn` in the user's cache folder (`XDG_CACHE_HOME`, else `~/.cache`).
     """
 
@@ -44,18 +46,23 @@ class SimulatedGesturesConfig:
     validation: int = 330
     test: int = 550
     seconds: float = 1.5
+    more_other: int = 0
     cache: str = ""
     workers: int = 0
 
     def __post_init__(self) -> None:
-        if self.seconds <= 0 or self.workers < 0 or min(self.train, self.validation, self.test) < 1:
+        if (
+            self.seconds <= 0
+            or min(self.workers, self.more_other) < 0
+            or min(self.train, self.validation, self.test) < 1
+        ):
             raise ConfigError("simulated gestures: seconds and the number of recordings must be above zero")
-        if max(self.train, self.validation, self.test) > 10_000_000:
+        if max(self.train + self.more_other, self.validation, self.test) > 10_000_000:
             raise ConfigError("simulated gestures: at most 10,000,000 recordings per split")
 
 
 class SimulatedGestures:
-    """One split: recording `i` shows class `i mod classes`, from seed `first seed of the split + i`."""
+    """One split: recording `i` shows class `i mod classes` (`more_other` at the end), from seed `first of the split + i`."""
 
     def __init__(self, config: SimulatedGesturesConfig, split: str, sensor: Sensor) -> None:
         from dvs_snn.events.simulate import GESTURES
@@ -66,7 +73,8 @@ class SimulatedGestures:
         self.labels = tuple(GESTURES)
         self.source = f"simulated gestures, {config.seconds:g} s, {sensor}, simulator {simulator_version()}"
         self.identity = f"{self.source}, {split}"
-        self._count = int(getattr(config, split))
+        self._even = int(getattr(config, split))
+        self._count = self._even + (config.more_other if split == "train" else 0)
         self.groups = ("",) * self._count  # every recording has a body of its own
         self._first_seed = SPLIT_SEEDS[split]
         self._folder = cache_folder(config.cache) / "gestures" / _address(config.seconds, sensor)
@@ -89,7 +97,8 @@ class SimulatedGestures:
 
     def label_and_seed(self, index: int) -> tuple[int, int]:
         """Class and seed of a recording."""
-        return index % len(self.labels), self._first_seed + index
+        classes = len(self.labels)
+        return index % classes if index < self._even else classes - 1, self._first_seed + index
 
     def prepare(self, progress: bool = True) -> int:
         """Simulate what is not on disk yet, return how many that were; each is kept as soon as it is made."""
