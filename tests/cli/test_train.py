@@ -82,6 +82,15 @@ def test_evaluate_json_is_one_object_with_the_agreed_keys(trained, data, capsys)
     assert len(result["confusion"]) == 2 and {"decided", "median_s", "p90_s"} == set(result["latency"])
 
 
+def test_evaluate_tells_costs_and_draws_the_confusion_matrix(trained, data, tmp_path, capsys):
+    picture = tmp_path / "confusion.png"
+    words = ["evaluate", str(trained / "checkpoint"), "--data", str(data), "--json", "--confusion", str(picture)]
+    assert main([*words, "--device", "cpu"]) == 0
+    costs = json.loads(capsys.readouterr().out)["costs"]
+    assert {"spikes_per_bin", "activation_sparsity", "synaptic_operations", "layers", "bytes"} <= set(costs)
+    assert picture.stat().st_size > 1000
+
+
 def test_evaluate_for_readers_names_split_and_interval(trained, data, capsys):
     words = ["evaluate", str(trained / "checkpoint"), "--data", str(data), "--split", "validation", "--device", "cpu"]
     assert main(words) == 0
