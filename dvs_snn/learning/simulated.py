@@ -37,8 +37,8 @@ RESTARTS = 3
 class SimulatedGesturesConfig:
     """How many recordings per split, how long, and where they are kept; `workers` 0 is one per core.
 
-    `more_other` adds training recordings of the last class, "Other gestures": it is a family of many motions, and with as
-    many recordings as a single gesture each of them would be seen a few times only.
+    `more_other` adds training recordings of the last class, "Other gestures": it is a family of many motions, and with
+    as many recordings as a single gesture each of them would be seen a few times only.
     `cache` empty means `dvs_snn` in the user's cache folder (`XDG_CACHE_HOME`, else `~/.cache`).
     """
 
@@ -62,7 +62,7 @@ class SimulatedGesturesConfig:
 
 
 class SimulatedGestures:
-    """One split: recording `i` shows class `i mod classes` (`more_other` at the end), from seed `first of the split + i`."""
+    """One split: recording `i` shows class `i mod classes` (`more_other` at the end), seed `first + i`."""
 
     def __init__(self, config: SimulatedGesturesConfig, split: str, sensor: Sensor) -> None:
         from dvs_snn.events.simulate import GESTURES
