@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from dvs_snn.errors import DvsSnnError
 from dvs_snn.events import Events, Sensor, Window, empty_events
@@ -20,6 +20,7 @@ from dvs_snn.pipeline import Decision, EventRuntime, Pipeline
 from dvs_snn_ros.hostclock import HostClock
 from dvs_snn_ros.packets import Received
 
+T = TypeVar("T")
 DropPolicy = Literal["oldest", "newest"]
 
 
@@ -251,19 +252,18 @@ class Engine:
                 self._waiting_events = 0
                 lost_first, self._lost_first = self._lost_first, False
             for change in calls:
-                self._guard(lambda change=change: change(self._pipeline))
+                self._guard(change, self._pipeline)
             if lost_first:
                 self._anew()
             for packet in packets:
-                self._guard(lambda packet=packet: self._collect(packet))
+                self._guard(self._collect, packet)
             if self._ready:
-                ready = self._ready.popleft()
-                self._guard(lambda ready=ready: self._decide(ready))
+                self._guard(self._decide, self._ready.popleft())
 
-    def _guard(self, action: Callable[[], None]) -> None:
+    def _guard(self, action: Callable[[T], None], what: T) -> None:
         """Whatever goes wrong with one packet or window, the robot's next decision matters more."""
         try:
-            action()
+            action(what)
         except Exception as error:
             self.counts.failures += 1
             self._warn(f"failure {type(error).__name__}", f"a packet or window could not be decided: {error!r}")

@@ -8,14 +8,14 @@ from diagnostic_msgs.msg import DiagnosticArray
 from event_camera_msgs.msg import EventPacket
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from dvs_snn.errors import DvsSnnError
+from dvs_snn.errors import ConfigError
 from dvs_snn.events import Sensor, open_recording
 from dvs_snn.events.codecs import encoder
 from dvs_snn_ros.convert import diagnostics, packet_message
 from dvs_snn_ros.options import Options
 from dvs_snn_ros.playback import Chunk, Playback
 from dvs_snn_ros.report import OK, STALE, WARN, Report
-from dvs_snn_ros.running import RESULTS, Once, events_qos, exit_main
+from dvs_snn_ros.running import RESULTS, Once, events_qos, exit_main, told
 from dvs_snn_ros.settings import PlayerSettings
 
 LATE_MS = 50.0
@@ -36,21 +36,18 @@ class EventPlayer(LifecycleNode):
         self._last_late_ms = 0.0
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RESULTS)
 
+    @told
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        try:
-            self._settings = settings = self._options.read()
-            if not settings.file:
-                raise DvsSnnError("parameter file is empty: name the recording, e.g. -p file:=/path/recording.aedat4")
-            sensor = Sensor.parse(settings.sensor) if settings.sensor else None
-            stream = open_recording(settings.file, sensor)
-            encoder(settings.encoding, stream.sensor)
-        except (DvsSnnError, OSError) as error:
-            self.get_logger().error(f"cannot configure: {error}")
-            return TransitionCallbackReturn.FAILURE
+        self._settings = settings = self._options.read()
+        if not settings.file:
+            raise ConfigError("parameter file is empty: name the recording, e.g. -p file:=/path/recording.aedat4")
+        stream = open_recording(settings.file, Sensor.parse(settings.sensor) if settings.sensor else None)
+        encoder(settings.encoding, stream.sensor)
         self._stream = stream
         self.get_logger().info(f"{settings.file}: {stream.format}, {stream.sensor}")
         return TransitionCallbackReturn.SUCCESS
 
+    @told
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         settings = self._settings
         # A publisher of its own for each activation: listeners see the camera go when it is destroyed.

@@ -13,7 +13,7 @@ from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import Image
 
-from dvs_snn.errors import ConfigError, DvsSnnError
+from dvs_snn.errors import ConfigError
 from dvs_snn.events.codecs import DECODERS, decoder
 from dvs_snn.events.filters import Filter, RateDecimation, Region, SpatialDecimation
 from dvs_snn.pipeline import Checkpoint, Pipeline, load_checkpoint, open_pipeline
@@ -23,7 +23,7 @@ from dvs_snn_ros.options import Options
 from dvs_snn_ros.packets import PacketReader
 from dvs_snn_ros.picture import Painter
 from dvs_snn_ros.report import Reporter
-from dvs_snn_ros.running import LATCHED, RESULTS, Once, events_qos
+from dvs_snn_ros.running import LATCHED, RESULTS, Once, events_qos, told
 from dvs_snn_ros.settings import PerceptionSettings
 
 TICK_S = 0.05
@@ -68,19 +68,13 @@ class PerceptionNode(LifecycleNode, Generic[S]):
 
     # Transitions
 
+    @told
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        try:
-            settings = self._options.read()
-            checkpoint = self._load(settings)
-            pipeline = open_pipeline(self.adjust(checkpoint, settings), settings.runtime, settings.device)
-            pipeline = self.extend(pipeline, settings)
-            warm(pipeline)
-        except (DvsSnnError, OSError) as error:
-            self.get_logger().error(f"cannot configure: {error}")
-            return TransitionCallbackReturn.FAILURE
-        except RuntimeError as error:  # torch's, of a device that is not there
-            self.get_logger().error(f"cannot configure: {str(error).splitlines()[0]}")
-            return TransitionCallbackReturn.FAILURE
+        settings = self._options.read()
+        checkpoint = self._load(settings)
+        pipeline = open_pipeline(self.adjust(checkpoint, settings), settings.runtime, settings.device)
+        pipeline = self.extend(pipeline, settings)
+        warm(pipeline)
         for encoding in DECODERS:  # compiled now, not at the first packet
             decoder(encoding).decode(bytes_of_nothing(encoding))
         self._settings, self._checkpoint, self._pipeline = settings, checkpoint, pipeline
@@ -95,6 +89,7 @@ class PerceptionNode(LifecycleNode, Generic[S]):
         )
         return TransitionCallbackReturn.SUCCESS
 
+    @told
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         settings, pipeline = self._settings, self._pipeline
         assert pipeline is not None

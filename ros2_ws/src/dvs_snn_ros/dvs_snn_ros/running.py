@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.rcutils_logger import RcutilsLogger
-from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+from dvs_snn.errors import DvsSnnError
 
 try:  # half the cost of a small packet; not in humble
     from rclpy.experimental import EventsExecutor
@@ -54,6 +58,25 @@ class Once:
     def forget(self) -> None:
         """Say it again when it comes again."""
         self._said.clear()
+
+
+Transition = Callable[[Any, LifecycleState], TransitionCallbackReturn]
+
+
+def told(transition: Transition) -> Transition:
+    """A transition that logs what went wrong and fails, where rclpy would swallow it; the node stays usable."""
+
+    @functools.wraps(transition)
+    def run(node: Any, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except Exception as error:
+            name = transition.__name__.removeprefix("on_")
+            text = str(error) if isinstance(error, DvsSnnError | OSError) else repr(error)
+            node.get_logger().error(f"cannot {name}: {' '.join(text.split())}")
+            return TransitionCallbackReturn.FAILURE
+
+    return run
 
 
 def main(make: Callable[[], LifecycleNode], arguments: list[str] | None = None) -> int:
