@@ -60,6 +60,11 @@ def ended(process: subprocess.Popen[bytes], number: int) -> int:
     return process.wait(30)
 
 
+def segments() -> set[str]:
+    """Shared memory of processes; that of ports is kept by whoever sent to them last, which is this process."""
+    return {each.name for each in Path("/dev/shm").glob("fastdds_*") if "port" not in each.name}
+
+
 PATIENT = {"queue_ms": 60_000.0, "still_ms": 10_000.0, "queue_depth": 1000}
 
 
@@ -69,7 +74,7 @@ def test_decisions_are_those_of_replay_in_two_processes(
 ) -> None:
     got: list[Gesture] = []
     world.listener().create_subscription(Gesture, "/gesture/gesture", got.append, RESULTS)
-    memory = set(Path("/dev/shm").glob("*fastdds*"))
+    memory = segments()
     gesture = processes.start("gesture", model=network, **PATIENT)
     player = processes.start("event_player", file=recording, encoding=encoding, packet_ms=packet_ms)
     want = replayed(recording, network, tmp_path / "want.jsonl")
@@ -79,7 +84,7 @@ def test_decisions_are_those_of_replay_in_two_processes(
     assert ended(gesture, signal.SIGTERM) == 0
     assert ended(player, signal.SIGINT) == 0
     assert "Traceback" not in processes.said("gesture") + processes.said("event_player")
-    assert not set(Path("/dev/shm").glob("*fastdds*")) - memory
+    assert not segments() - memory
 
 
 def test_player_that_is_killed_and_started_again_is_heard_again(
