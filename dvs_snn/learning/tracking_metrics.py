@@ -100,9 +100,9 @@ class TrackScore:
         """
         box, centre = motmetrics.MOTAccumulator(), motmetrics.MOTAccumulator()
         targets = courses(truth)
-        last_seen: dict[int, tuple[float, int]] = {}
+        last_seen: dict[int, int] = {}
         previous_us: int | None = None
-        missed_us: dict[int, float] = {}
+        missed_us: dict[int, int] = {}
         for index, decision in enumerate(decisions):
             t_us = decision.t_us
             if previous_us is not None and 0 <= t_us - previous_us < STEP_US:
@@ -118,7 +118,7 @@ class TrackScore:
 
     def _frame(
         self, box: Any, centre: Any, decision: Tracks, targets: list[TruthCourse], step_us: int,
-        late_s: float, missed_us: dict[int, float], last_seen: dict[int, tuple[float, int]],
+        late_s: float | int, missed_us: dict[int, int], last_seen: dict[int, int],
     ) -> None:  # fmt: skip
         t_us = decision.t_us
         known = [(course, row) for course in targets if (row := course.at(t_us)) is not None]
@@ -154,16 +154,16 @@ class TrackScore:
             if place not in matched:
                 self._errors.append(np.inf)
                 self._overlaps.append(0.0)
-                missed_us[course.id] = missed_us.get(course.id, 0.0) + step_us
+                missed_us[course.id] = missed_us.get(course.id, 0) + step_us
                 if course.id in last_seen and missed_us[course.id] >= LOSS_US:
                     self._losses += 1
                     del last_seen[course.id]
                 continue
             j = judged[matched[place]]
-            missed_us[course.id] = 0.0
-            if course.id in last_seen and last_seen[course.id][1] != ids[j]:
+            missed_us[course.id] = 0
+            if course.id in last_seen and last_seen[course.id] != ids[j]:
                 self._losses += 1
-            last_seen[course.id] = (t_us, ids[j])
+            last_seen[course.id] = ids[j]
             self._errors.append(float(apart[i, j]))
             self._overlaps.append(float(overlap[i, j]) if sized else 0.0)
             if np.isfinite(rows[i, 4]):

@@ -38,6 +38,7 @@ from dvs_snn.tracking.kalman import correct, predict
 _BACKGROUND_US = 20_000.0  # time constant of the background's rate
 _HISTOGRAM_EVENTS = 2_000.0  # memory of the histograms
 _COAST_US = 150_000.0  # a track without events loses its speed with this time constant
+_CROSSING_PX_S = 150.0
 _TRIM = 0.03  # share of events outside the box on each side
 
 
@@ -71,6 +72,7 @@ def take_events(t, x, y, start_us, end_us, state, rules):  # type: ignore[no-unt
         owners = owner[row, column]
         if owners:
             best, depth, bx, by = -1, 1.0, 0.0, 0.0
+            other, beside = -1, 1.0
             while owners:
                 k = (owners & 0xFFFF) - 1
                 owners >>= 16
@@ -79,7 +81,14 @@ def take_events(t, x, y, start_us, end_us, state, rules):  # type: ignore[no-unt
                 ry = yi - (path[k, 1] + dt * (path[k, 3] + dt * path[k, 5]))
                 d = max(abs(rx) * path[k, 6], abs(ry) * path[k, 7])
                 if d < depth:
+                    other, beside = best, depth
                     best, depth, bx, by = k, d, rx, ry
+                elif d < beside:
+                    other, beside = k, d
+            if other >= 0 and depth > 0.5 * beside and _cross(best, other, path, life, rules):
+                sums[best, 8] += 1.0  # it may be of either: where two pass each other, both go on as predicted
+                sums[other, 8] += 1.0
+                continue
             if best >= 0:
                 sums[best, 0] += 1.0
                 sums[best, 1] += bx
@@ -105,6 +114,15 @@ def take_events(t, x, y, start_us, end_us, state, rules):  # type: ignore[no-unt
         if life[k, STATUS] != EMPTY:
             area = 4.0 / (path[k, 6] * path[k, 7])
             sums[k, 7] += min(rate, 2.0 * state.scalars[BACKGROUND]) * area * span
+
+
+@njit(cache=True, nogil=True)
+def _cross(a, b, path, life, rules):  # type: ignore[no-untyped-def]
+    """Whether two confirmed tracks pass each other quickly."""
+    if life[a, STATUS] != CONFIRMED or life[b, STATUS] != CONFIRMED:
+        return False
+    apart = (path[a, 2] - path[b, 2]) ** 2 + (path[a, 3] - path[b, 3]) ** 2
+    return apart > (_CROSSING_PX_S * rules.unit) ** 2
 
 
 @njit(cache=True, nogil=True)
@@ -157,6 +175,12 @@ def correct_tracks(start_us, end_us, state, rules):  # type: ignore[no-untyped-d
         q = (30.0 * rules.unit) ** 2 * 10.0 + 0.5 * speed**3 / rules.turn_px
         predict(mean[k], covariance[k], dt, q, rules.omega_q * 40.0 * (1.0 + speed / rules.turn_px))
         n, elapsed = sums[k, 0], end_us - sums[k, 6]
+        if sums[k, 8] > 0.25 * (n + sums[k, 8]):  # in a crossing: what is surely its own is but one side of it
+            if n + sums[k, 8] >= 0.2 * rules.update_events:
+                life[k, SEEN] = end_us
+            sums[k, :] = 0.0
+            sums[k, 6] = end_us
+            n, elapsed = 0.0, 0.0
         if n >= rules.update_events or (elapsed >= rules.patience_us and n >= 0.2 * rules.update_events):
             signal = 1.0 - sums[k, 7] / n
             if signal > 0.4 and n - sums[k, 7] > 3.0 * math.sqrt(sums[k, 7]):

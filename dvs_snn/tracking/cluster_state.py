@@ -30,8 +30,9 @@ LIFE = (
     CONTRAST, SHARE,
 ) = range(len(LIFE))  # fmt: skip
 
-SUMS = ("n", "x", "y", "xx", "yy", "t_us", "begin_us", "expected")
-"""Columns of `ClusterState.sums`, taken since a track's last correction; `expected` is the background's share."""
+SUMS = ("n", "x", "y", "xx", "yy", "t_us", "begin_us", "expected", "shared")
+"""Columns of `ClusterState.sums`, taken since a track's last correction; `expected` is the background's share,
+`shared` counts events that may be another's."""
 
 CANDIDATE = ("x", "y", "w", "h", "vx", "vy", "events", "span_us", "speed_sd")
 MOST_CANDIDATES = 256

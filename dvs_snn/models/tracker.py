@@ -1,0 +1,161 @@
+"""The tracking network: spiking backbone, attention bridge, TC-LIF maps; centre heat map, boxes and speeds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dvs_snn.errors import ConfigError
+from dvs_snn.models.backbone import spiking_backbone
+from dvs_snn.nn import TCLIF, LeakyIntegrator, State, Temporal
+from dvs_snn.nn.bridge import ASAB
+from dvs_snn.nn.layers import Saturate, conv_norm
+
+OUTPUTS = ("heat", "offset_x", "offset_y", "log_w", "log_h", "vx", "vy")
+"""Channels of the output: heat is a logit; offsets in cells from the cell's middle; sizes as log of cells; speeds in
+cells per bin."""
+CURRENT = 0.3
+"""Standard deviation of the head's input currents at the start, as in the gesture network."""
+RARE = 0.02
+"""Share of cells that hold a centre: the heat's bias starts there, so that empty cells do not drown the first steps."""
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    """Sizes and time constants of `TrackerNet`; times in bins, so they belong to one bin length (10 ms)."""
+
+    shape: tuple[int, ...] = (2, 90, 120)
+    """Input per bin: ON and OFF counts, height, width; 240x180 pooled by 2."""
+    count_limit: float = 4.0
+    delays: tuple[int, ...] = (0, 2)
+    channels: tuple[int, ...] = (16, 32, 48)
+    kernels: tuple[int, ...] = (5, 3, 3)
+    strides: tuple[int, ...] = (2, 2, 1)
+    taus: tuple[float, ...] = (1.0, 6.0)
+    surrogate_slope: float = 2.0
+    bridge_bins: int = 4
+    bridge_spacing: int = 1
+    deformable: bool = False
+    score_scale: str = "learned"
+    rate_source: str = "spikes"
+    block_channels: int = 48
+    hidden: int = 48
+    """TC-LIF maps, at the heat map's resolution."""
+    leak: float = 0.9
+    readout_tau: float = 1.5
+
+    def __post_init__(self) -> None:
+        for name in ("shape", "delays", "channels", "kernels", "strides", "taus"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists
+        if self.hidden < 1 or self.block_channels < 1 or self.bridge_bins < 1:
+            raise ConfigError("tracker: need hidden, block_channels and bridge_bins above 0")
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise ConfigError(f"tracker: shape is channels, height, width, all above 0, got {self.shape}")
+        if not 0.0 < self.leak <= 1.0 or not self.readout_tau > 0:
+            raise ConfigError("tracker: leak lies in (0, 1] and readout_tau is above 0 bins")
+
+    @property
+    def stride(self) -> int:
+        """Cells of the input per cell of the heat map."""
+        return math.prod(self.strides)
+
+
+class TrackerState(NamedTuple):
+    """States of the network's parts."""
+
+    backbone: Any
+    bridge: Any
+    head: Any
+    integrator: Any
+
+
+class TrackerNet(Temporal):
+    """Event counts per bin -> maps of `OUTPUTS` at every bin.
+
+    Counts are capped, pass a spiking backbone, the attention bridge (ASAB), two dense convolutions and maps of TC-LIF
+    neurons, which remember what has stopped or is hidden; 1x1 convolutions read spikes and features out. Centre heat
+    maps as in Zhou et al. 2019. Causal.
+    """
+
+    def __init__(self, config: TrackerConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config if config is not None else TrackerConfig()
+        self.saturate = Saturate(config.count_limit)
+        self.backbone = spiking_backbone(
+            config.shape[0],
+            config.channels,
+            config.kernels,
+            config.strides,
+            taus=config.taus,
+            delays=config.delays,
+            surrogate_slope=config.surrogate_slope,
+        )
+        self.bridge = ASAB(
+            config.bridge_bins,
+            spacing=config.bridge_spacing,
+            deformable=config.deformable,
+            score_scale=config.score_scale,
+            rate_source=config.rate_source,
+        )
+        convolution, norm = conv_norm(config.block_channels, config.hidden, 3, 1)
+        nn.init.constant_(norm.weight, CURRENT)
+        self.blocks = nn.Sequential(
+            *conv_norm(config.channels[-1], config.block_channels, 3, 1), nn.ReLU(), convolution, norm
+        )
+        self.head = TCLIF(shape=(config.hidden, 1, 1), leak=config.leak)
+        self.readout = nn.Conv2d(config.hidden, len(OUTPUTS), 1)
+        self.shortcut = nn.Conv2d(config.hidden, len(OUTPUTS), 1, bias=False)
+        with torch.no_grad():
+            self.shortcut.weight.normal_(std=0.1 / CURRENT)
+            assert self.readout.bias is not None
+            self.readout.bias.zero_()
+            self.readout.bias[0] = math.log(RARE / (1 - RARE))
+        self.integrator = LeakyIntegrator(beta=math.exp(-1.0 / config.readout_tau), scale_input=True)
+
+    def initial_state(self, batch: int, shape: tuple[int, ...]) -> TrackerState:
+        features = self.backbone.output_shape(shape)
+        return TrackerState(
+            self.backbone.initial_state(batch, shape),
+            self.bridge.initial_state(batch, features),
+            self.head.initial_state(batch, (self.config.hidden, *features[1:])),
+            self.integrator.initial_state(batch, (len(OUTPUTS), *features[1:])),
+        )
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if tuple(shape) != self.config.shape:
+            raise ConfigError(f"tracker: built for maps of {self.config.shape}, not {tuple(shape)}")
+        return (len(OUTPUTS), *self.backbone.output_shape(shape)[1:])
+
+    def forward(
+        self, xs: Float[Tensor, "time batch channel height width"], state: State | None = None
+    ) -> tuple[Float[Tensor, "time batch output rows columns"], TrackerState]:
+        before = TrackerState(None, None, None, None) if state is None else TrackerState(*state)
+        spikes, backbone = self.backbone(self.saturate(xs), before.backbone)
+        features, bridge = self.bridge(spikes, before.bridge)
+        currents = self.blocks(features.flatten(0, 1))
+        decided, head = self.head(currents.unflatten(0, tuple(xs.shape[:2])), before.head)
+        evidence = self._read(decided.flatten(0, 1), currents).unflatten(0, tuple(xs.shape[:2]))
+        maps, integrator = self.integrator(evidence, before.integrator)
+        return maps, TrackerState(backbone, bridge, head, integrator)
+
+    def step(
+        self, x: Float[Tensor, "batch channel height width"], state: State | None = None
+    ) -> tuple[Float[Tensor, "batch output rows columns"], TrackerState]:
+        before = TrackerState(None, None, None, None) if state is None else TrackerState(*state)
+        spikes, backbone = self.backbone.step(self.saturate(x), before.backbone)
+        features, bridge = self.bridge.step(spikes, before.bridge)
+        currents = self.blocks(features)
+        decided, head = self.head.step(currents, before.head)
+        maps, integrator = self.integrator.step(self._read(decided, currents), before.integrator)
+        return maps, TrackerState(backbone, bridge, head, integrator)
+
+    def _read(
+        self, spikes: Float[Tensor, "n hidden rows columns"], currents: Float[Tensor, "n hidden rows columns"]
+    ) -> Tensor:
+        """Evidence of this bin; what the bridge already knows need not pass the spikes."""
+        return self.readout(spikes) + self.shortcut(torch.relu(currents))

@@ -1,0 +1,86 @@
+"""Heat maps say what the truth says: targets and observations are inverse; the loss is least at the targets."""
+
+import numpy as np
+import pytest
+import torch
+
+from dvs_snn.events.simulate.shapes_truth import TRUTH_DTYPE
+from dvs_snn.learning.tracking_targets import target_maps, tracking_loss
+from dvs_snn.models.tracker import TrackerConfig, TrackerNet
+from dvs_snn.tracking.heatmap import observations
+
+SMALL = TrackerConfig(shape=(2, 12, 16), channels=(4, 4), kernels=(3, 3), strides=(2, 1), bridge_bins=2,
+                      block_channels=4, hidden=4)  # fmt: skip
+
+
+def truth() -> np.ndarray:
+    rows = np.zeros(3, TRUTH_DTYPE)
+    rows["x"], rows["y"] = [33.3, 100.9, 60.0], [40.2, 21.7, 60.0]
+    rows["w"], rows["h"] = [20.0, 34.0, 16.0], [18.0, 60.0, 16.0]
+    rows["vx"], rows["vy"], rows["visible"] = [300.0, -50.0, 0.0], [0.0, 700.0, 0.0], [1.0, 0.6, 0.1]
+    return rows
+
+
+def said(targets: np.ndarray) -> np.ndarray:
+    maps = np.nan_to_num(targets)
+    maps[0] = np.clip(np.log(np.maximum(targets[0], 1e-6) / np.maximum(1 - targets[0], 1e-6)), -12, 12)
+    return maps
+
+
+def test_observations_are_the_inverse_of_targets() -> None:
+    rows = truth()
+    found = observations(said(target_maps(rows, 8.0, (12, 16), 10_000)), 8.0, 10_000, 0.9)
+    assert len(found) == 2, "the hidden one is left out"
+    order = np.argsort(found[:, 0])
+    for row, name in enumerate(("x", "y", "w", "h", "vx", "vy")):
+        assert found[order, row] == pytest.approx(rows[name][:2], rel=1e-4, abs=1e-3)
+
+
+def test_the_loss_is_least_at_the_targets() -> None:
+    targets = torch.from_numpy(target_maps(truth(), 8.0, (12, 16), 10_000))[None, None]
+    best = torch.from_numpy(said(targets[0, 0].numpy()))[None, None]
+    least, parts = tracking_loss(best, targets)
+    assert parts["box"] == 0.0 and parts["speed"] == 0.0 and float(least) < 0.5
+    for channel in range(7):
+        worse = best.clone()
+        worse[:, :, channel] += 2.0
+        assert float(tracking_loss(worse, targets)[0]) > float(least)
+    empty = torch.full_like(targets, torch.nan)
+    empty[:, :, 0] = 0.0
+    assert torch.isfinite(tracking_loss(torch.zeros_like(targets), empty)[0])
+
+
+def test_the_network_steps_as_it_scans_and_keeps_rows_apart() -> None:
+    network = TrackerNet(SMALL).double().eval()
+    xs = torch.randint(0, 3, (6, 2, 2, 12, 16), generator=torch.Generator().manual_seed(1)).double()
+    whole, _ = network(xs)
+    assert whole.shape[2:] == network.output_shape(SMALL.shape)
+    state, outputs = None, []
+    for x in xs:
+        output, state = network.step(x, state)
+        outputs.append(output)
+    assert torch.allclose(torch.stack(outputs), whole, atol=1e-9)
+    first, state = network(xs[:3])
+    second, _ = network(xs[3:], state)
+    assert torch.allclose(torch.cat([first, second]), whole, atol=1e-9)
+    alone, _ = network(xs[:, :1])
+    assert torch.allclose(alone, whole[:, :1], atol=1e-9)
+
+
+def test_a_few_steps_of_training_lower_the_loss() -> None:
+    torch.manual_seed(0)
+    network = TrackerNet(SMALL)
+    rows = truth()[:1]
+    rows["x"], rows["y"], rows["vx"] = 40.0, 30.0, 0.0
+    targets = torch.from_numpy(target_maps(rows, 8.0, (6, 8), 10_000)).expand(5, 1, -1, -1, -1)
+    xs = torch.zeros(5, 1, 2, 12, 16)
+    xs[:, :, :, 5:9, 8:12] = 2.0
+    optimizer = torch.optim.Adam(network.parameters(), 0.03)
+    losses = []
+    for _ in range(25):
+        loss, _ = tracking_loss(network(xs)[0], targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.7 * losses[0]
