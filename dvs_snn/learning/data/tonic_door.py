@@ -103,9 +103,10 @@ def _parse(entry: Any) -> Step:
         raise ConfigError(f"data.transforms: Tonic's {name} {REFUSED[name]}")
     if name not in (*TRANSFORMS, *SLICERS):
         raise ConfigError(f"data.transforms: {name!r} is unknown; known: {', '.join((*TRANSFORMS, *SLICERS))}")
-    step = Step(name, arguments or {})
-    if not isinstance(step.arguments, Mapping):
+    arguments = {} if arguments is None else arguments
+    if not isinstance(arguments, Mapping):
         raise ConfigError(f"data.transforms.{name}: expected a table of arguments, found {arguments!r}")
+    step = Step(name, arguments)
     parameters = inspect.signature(_kind(name)).parameters
     unknown = [str(key) for key in step.arguments if key not in parameters]
     missing = [

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tqdm import tqdm
 
@@ -21,6 +21,7 @@ from dvs_snn.learning.data.tonic_door import Step, apply
 from dvs_snn.learning.recordings import Recording, RecordingSet, read_packed, write_packed
 
 
+@runtime_checkable
 class KeptRecordings(RecordingSet, Protocol):
     """Recordings that say by `identity` what they are made from: results are kept on disk under it."""
 
@@ -55,8 +56,10 @@ class Transformed:
     def __getitem__(self, index: int) -> Recording:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        whole = bisect_right(self._ends, index) if self._ends else index
-        piece = index - (self._ends[whole - 1] if self._ends and whole else 0)
+        whole, piece = index, 0
+        if self._ends:
+            whole = bisect_right(self._ends, index)
+            piece = index - (self._ends[whole - 1] if whole else 0)
         try:
             path = self._place(whole, piece)
             label, group, name = json.loads(path.with_suffix(".json").read_text())
