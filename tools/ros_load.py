@@ -52,6 +52,7 @@ class Load:
         self.sent_at: dict[int, float] = {}  # by the packet's end in sensor time
         self.latencies: deque[tuple[float, float]] = deque()  # when heard, how late
         self.node_ms: list[float] = []
+        self.sender_late_s: list[float] = [0.0]  # of this process itself: what the machine adds
         self.values: dict[str, str] = {}
         self.reports: list[dict[str, str]] = []
         self.node.create_subscription(Gesture, "/gesture/gesture", self._heard, QoSProfile(depth=1000))
@@ -104,6 +105,8 @@ class Load:
             pause = begun + (k + 1) * period_s - time.perf_counter()
             if pause > 0:
                 time.sleep(pause)
+            else:
+                self.sender_late_s.append(-pause)
             message = packet_message(
                 payload, self.sensor, self.seq, self.t_us * 1000, "mono", time.time_ns() - span_us * 1000, "camera"
             )
@@ -151,6 +154,7 @@ def measure(model: str, seconds: float, rate_hz: float, packet_ms: float, overlo
         first, missing = load.seq, load.count("missing_packets")
         load.latencies.clear()
         load.node_ms.clear()
+        load.sender_late_s[1:] = []
         memory = load.send_real(seconds, packet_ms, rate_hz)
         time.sleep(2.5)
         late_ms = np.array([late for _, late in load.latencies]) * 1e3
@@ -162,6 +166,8 @@ def measure(model: str, seconds: float, rate_hz: float, packet_ms: float, overlo
                 "decisions": len(late_ms),
                 "packet_to_decision_p50_ms": round(float(np.percentile(late_ms, 50)), 2),
                 "packet_to_decision_p99_ms": round(float(np.percentile(late_ms, 99)), 2),
+                "packet_to_decision_most_ms": round(float(late_ms.max()), 1),
+                "sender_most_late_ms": round(max(load.sender_late_s) * 1e3, 1),
                 "newest_event_to_publish_p99_ms": round(float(np.percentile(load.node_ms, 99)), 2),
                 "memory_first_mb": round(float(np.mean(memory[2:5])), 1),
                 "memory_last_mb": round(float(np.mean(memory[-3:])), 1),

@@ -269,6 +269,8 @@ class PerceptionNode(LifecycleNode, Generic[S]):
     # What comes out
 
     def _decided(self, outcome: Outcome) -> None:
+        if not self.context.ok():  # a signal came: there is nobody left to tell
+            return
         now_ns = self.get_clock().now().nanoseconds
         latency_ms = (now_ns - outcome.live_ns) * 1e-6 if outcome.live_ns else 0.0
         self._reporter.inference.add(outcome.infer_ms)
