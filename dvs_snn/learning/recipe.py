@@ -190,7 +190,7 @@ def recipe_from(recipe: Mapping[str, Any]) -> Recipe:
         raise ConfigError(f"twin is {twin!r}: must be true or false")
     if twin and isinstance(pipeline.get("model"), str):
         pipeline = {**pipeline, "model": pipeline["model"].removesuffix(TWIN) + TWIN}
-    config = PipelineConfig.from_dict(pipeline)
+    config = PipelineConfig.from_dict(_with_classes(pipeline))
     check_network(config)
     return Recipe(
         name=values["name"],
@@ -200,6 +200,16 @@ def recipe_from(recipe: Mapping[str, Any]) -> Recipe:
         data=data,
         **sections,
     )
+
+
+def _with_classes(pipeline: Mapping[str, Any]) -> dict[str, Any]:
+    """As many outputs as there are labels, where the recipe does not say how many."""
+    labels, options = pipeline["labels"], pipeline.get("model_config", {})
+    if isinstance(labels, list | tuple) and isinstance(options, Mapping) and "classes" not in options:
+        network = model_config(str(pipeline.get("model")), options)
+        if getattr(network, "classes", len(labels)) != len(labels):
+            return {**pipeline, "model_config": {**options, "classes": len(labels)}}
+    return dict(pipeline)
 
 
 def _augmentation(values: Any, labels: tuple[str, ...]) -> Augmentation | CochleaAugmentation:
