@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +13,7 @@ from torch import Tensor
 from dvs_snn.errors import ConfigError
 from dvs_snn.learning.clips import Clip
 
-ReadOut = Literal["tet", "mean", "max", "last"]
-READ_OUTS: tuple[ReadOut, ...] = ("tet", "mean", "max", "last")
+READ_OUTS = ("tet", "mean", "max", "last")
 
 
 @runtime_checkable
@@ -38,7 +37,7 @@ class CrossEntropy:
     clip, the mean, the maximum per class, or the last of its scored bins.
     """
 
-    name: ReadOut = "tet"
+    name: str = "tet"
     label_smoothing: float = 0.1
     anchor: float = 0.0
 
