@@ -44,7 +44,7 @@ def header(stamp_ns: int, frame_id: str) -> Header:
 def octets(data: np.ndarray[Any, Any]) -> array.array[int]:
     """Bytes in the one type that rclpy takes without looking at each of them."""
     out = array.array("B")
-    out.frombytes(memoryview(np.ascontiguousarray(data)).cast("B"))
+    out.frombytes(np.ascontiguousarray(data).data.cast("B"))
     return out
 
 
