@@ -20,3 +20,11 @@ class CheckpointError(DvsSnnError):
 
 class ConfigError(DvsSnnError):
     """A recipe, option or parameter that is unknown or out of range."""
+
+
+class PackageError(DvsSnnError):
+    """An integer package that is missing, damaged, out of a chip's ranges, or of another network."""
+
+
+class SidecarError(DvsSnnError):
+    """The Lava side-car failed, was killed, or did not answer in time."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dvs_snn.pipeline import Decision, Pipeline
     from dvs_snn.viz import Pairing
 
-RUNTIME_NAMES = ("torch", "event", "integer", "lava")
+RUNTIME_NAMES = ("torch", "event", "integer", "lava", "loihi-hw")
 SLICE_US = 1_000
 """Packets are cut to this length for --realtime: a window is then decided at most this long after its end."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -130,7 +131,7 @@ def _check_fit(path: Path, config: PipelineConfig, model: Temporal) -> None:
     except (RuntimeError, ValueError, ConfigError) as error:
         detail = str(error).splitlines()[0]
         raise CheckpointError(f"{path}: a map of {shape} does not fit the network: {detail}") from None
-    if config.task == "gesture" and classes != len(config.labels):
+    if config.task != "tracks" and classes != len(config.labels):
         raise CheckpointError(f"{path}: {len(config.labels)} labels for a network of {classes} classes")
 
 
@@ -158,4 +159,8 @@ def open_pipeline(checkpoint: Checkpoint | str | Path, runtime: str = "torch", d
         return Pipeline(checkpoint.config, ClusterRuntime(checkpoint.model, checkpoint.config.sensor))
     if runtime not in RUNTIMES:
         raise CheckpointError(f"runtime {runtime!r} is not available; available: {', '.join(RUNTIMES)}")
-    return Pipeline(checkpoint.config, RUNTIMES[runtime](checkpoint.model, device))
+    kind = RUNTIMES[runtime]
+    if isinstance(kind, str):
+        module, _, name = kind.partition(":")
+        return Pipeline(checkpoint.config, getattr(importlib.import_module(module), name).open(checkpoint))
+    return Pipeline(checkpoint.config, kind(checkpoint.model, device))

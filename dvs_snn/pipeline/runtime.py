@@ -79,7 +79,7 @@ class TorchRuntime:
     @torch.inference_mode()
     def step(self, x: SparseMap) -> NDArray[np.float32]:
         """Output for one window's map, `[classes]`."""
-        with _one_thread():
+        with one_thread():
             output, self._state = self.model.step(x.dense(self.device)[None], self._state)
         return output[0].float().cpu().numpy()
 
@@ -88,7 +88,7 @@ class TorchRuntime:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """A step at batch 1 is too small to share: waiting for a second thread costs more than it brings.
 
     Held for a step only (0.3 us), so that whoever trains in the same thread keeps all processors.
@@ -104,5 +104,13 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-RUNTIMES: dict[str, type] = {"torch": TorchRuntime}
-"""Executors by the name that the command line gives them; `deploy` adds those of other machines."""
+RUNTIMES: dict[str, type | str] = {
+    "torch": TorchRuntime,
+    "integer": "dvs_snn.deploy.runtime:IntegerRuntime",
+    "lava": "dvs_snn.deploy.lava_runtime:LavaRuntime",
+    "loihi-hw": "dvs_snn.deploy.lava_runtime:ChipRuntime",
+}
+"""Executors by the name that the command line gives them.
+
+Those of other machines lie above this room and are named by module and class; `open(checkpoint)` makes one.
+"""

@@ -1,0 +1,1 @@
+"""Neurons that Lava does not have, one package each."""
