@@ -62,6 +62,10 @@ class Turned:
     def sensor(self) -> Sensor:
         return self.whole.sensor
 
+    @property
+    def groups(self) -> Sequence[str]:
+        return self.whole.groups
+
     def __len__(self) -> int:
         return len(self.whole)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dvs_snn.events import Events, Window
 from dvs_snn.events.simulate import simulate_gesture
-from dvs_snn.pipeline import Checkpoint, Gesture, Pipeline, load_checkpoint, open_pipeline
+from dvs_snn.pipeline import Checkpoint, Decision, Pipeline, load_checkpoint, open_pipeline
 from dvs_snn.representation import SparseMap
 
 SEED, SECONDS, LABEL = 30_000_001, 3.0, 8
@@ -32,7 +32,7 @@ class StagedPipeline(Pipeline):
         self.spent_ns = dict.fromkeys(STAGES, 0)
         self._entered_ns = 0
 
-    def push(self, packet: Events) -> list[Gesture]:
+    def push(self, packet: Events) -> list[Decision]:
         begun = self._entered_ns = time.perf_counter_ns()
         decisions = super().push(packet)
         whole = time.perf_counter_ns() - begun
@@ -51,7 +51,7 @@ class StagedPipeline(Pipeline):
         self.spent_ns["step"] = time.perf_counter_ns() - begun - self.spent_ns["encode"]
         return output
 
-    def decide(self, window: Window) -> Gesture:
+    def decide(self, window: Window) -> Decision:
         begun = time.perf_counter_ns()
         decision = super().decide(window)
         self.spent_ns["decide"] = time.perf_counter_ns() - begun - self.spent_ns["encode"] - self.spent_ns["step"]

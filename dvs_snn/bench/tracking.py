@@ -71,10 +71,10 @@ def measure(events: Events, sensor: Sensor, turns: int = TURNS) -> dict[str, Any
     for turn in takers.values():
         turn()  # compile, warm the caches
     for _ in range(turns):
-        for name, turn in takers.items():
+        for key, turn in takers.items():
             begun = time.process_time()
             turn()
-            best[name] = min(best[name], time.process_time() - begun)
+            best[key] = min(best[key], time.process_time() - begun)
     rows = [
         {"tracker": name, "update_us": step_us, "events_per_s": len(events) / max(spent, 1e-9), "cpu_s": spent}
         for (name, step_us), spent in best.items()

@@ -56,7 +56,7 @@ def demonstrate(
     from dvs_snn.events import Sensor, stream_of
     from dvs_snn.events.files import open_recording, write_recording
     from dvs_snn.events.simulate import simulate_gesture_sequence
-    from dvs_snn.pipeline import open_pipeline
+    from dvs_snn.pipeline import Gesture, open_pipeline
     from dvs_snn.viz import OverlayVideo, Pairing, Timeline
 
     out.mkdir(parents=True, exist_ok=True)
@@ -88,6 +88,7 @@ def demonstrate(
         print(f"{'time':>8}  {'decision':<28}{'score':>5}")
         for decision in replay:
             lines.write(decision.to_json())
+            assert isinstance(decision, Gesture)
             change = score.see(decision)
             if change:
                 print(change, flush=True)

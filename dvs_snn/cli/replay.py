@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
                     plot.see(decision)
                 progress.show(replay)
                 if rewards is not None:
-                    rewards.give(decision, adaptive.adapter)
+                    rewards.give(decision, adaptive.adapter)  # type: ignore[arg-type]
             lines.open()  # a recording without events gives a file without lines
             if plot is not None:
                 plot.save(args.plot)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -207,6 +207,10 @@ class _Part:
     @property
     def sensor(self) -> Sensor:
         return self.whole.sensor
+
+    @property
+    def groups(self) -> Sequence[str]:
+        return self.whole.groups[self.start : self.stop]
 
     def __len__(self) -> int:
         return self.stop - self.start

@@ -160,7 +160,7 @@ class RewardSTDP:
         if isinstance(self.synapse, nn.Linear):
             return torch.einsum("tbo,tbi->boi", post, pre)
         conv, (time, batch) = self.synapse, pre.shape[:2]
-        places = F.unfold(pre.flatten(0, 1), conv.kernel_size, conv.dilation, conv.padding, conv.stride)
+        places = F.unfold(pre.flatten(0, 1), conv.kernel_size, conv.dilation, conv.padding, conv.stride)  # type: ignore[arg-type]
         places = places.unflatten(0, (time, batch))
         return torch.einsum("tbol,tbkl->bok", post.flatten(3), places).view(batch, *conv.weight.shape)
 

@@ -216,7 +216,7 @@ def _augmentation(values: Any, labels: tuple[str, ...]) -> Augmentation | Cochle
     name = values.get("name", "camera") if isinstance(values, Mapping) else "camera"
     if name not in AUGMENTATIONS:
         raise ConfigError(f"augment.name {name!r} is unknown; known: {', '.join(AUGMENTATIONS)}")
-    augmentation = build_section(AUGMENTATIONS[name], values, "augment")
+    augmentation: Any = build_section(AUGMENTATIONS[name], values, "augment")
     if getattr(augmentation, "mirror", 0.0) and len(labels) != len(MIRRORED):
         raise ConfigError("augment.mirror: what a mirror makes of a class is known of gestures only; leave it at 0")
     return augmentation

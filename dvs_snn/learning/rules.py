@@ -95,8 +95,6 @@ class LearningRule(Protocol):
     step: int
     """Updates so far."""
 
-    step: int
-
     def update(self, network: Temporal, clip: Clip, state: State | None) -> tuple[State, dict[str, float]]: ...
 
     def tensors(self) -> dict[str, Tensor]: ...

@@ -29,11 +29,12 @@ def norms_remembering(network: nn.Module, share: float) -> Iterator[None]:
 
     With share 0 they stay; with `1 / n` each, n calls together weigh as one.
     """
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.momentum is not None]
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     kept = [norm.momentum for norm in norms]
     try:
         for norm in norms:
-            norm.momentum = 1.0 - (1.0 - norm.momentum) ** share
+            if norm.momentum is not None:
+                norm.momentum = 1.0 - (1.0 - norm.momentum) ** share
         yield
     finally:
         for norm, momentum in zip(norms, kept, strict=True):

@@ -137,7 +137,7 @@ class TrackScore:
         wanted = rows[:, 6] >= VISIBLE_LEAST
         pairs = assign(apart / gate[:, None] if apart.size else apart, 2.0)
         spared = {j for i, j in pairs if not wanted[i]}
-        judged = [j for j in range(len(ids)) if j not in spared]
+        judged = np.array([j for j in range(len(ids)) if j not in spared], np.int64)
         asked = np.flatnonzero(wanted)
         names = [known[i][0].id for i in asked]
         kept = [ids[j] for j in judged]
@@ -188,7 +188,9 @@ class TrackScore:
             "matching": f"IoU >= {IOU_LEAST}" if box else f"centre within {SIZELESS_PX:g} px",
             "box": box,
             "centre": centre,
-            "success_auc": float(np.trapezoid(success, thresholds)) if self._sized and len(overlaps) else None,
+            "success_auc": float(np.trapezoid(np.array(success, np.float64), thresholds))
+            if self._sized and len(overlaps)
+            else None,
             "success": success if self._sized else None,
             "precision": precision,
             "error_px": _spread(found),
@@ -225,3 +227,7 @@ def _spread(values: NDArray[np.float64]) -> dict[str, float] | None:
         return None
     half, most = np.percentile(values, [50, 95])
     return {"rms": float(np.sqrt(np.mean(values**2))), "median": float(half), "p95": float(most)}
+
+
+def _area(success: list[float | None], thresholds: Any) -> float:
+    return float(np.trapezoid(np.array(success, np.float64), thresholds))

@@ -95,10 +95,11 @@ class DigitsNet(Temporal):
         layers: list[nn.Module] = [nn.Flatten(), Logarithm()]
         width = math.prod(config.shape)
         for neurons in config.hidden:
-            layers += [_synapses(config, width, neurons), nn.BatchNorm1d(neurons), _neurons(config, neurons)]
+            norm = nn.BatchNorm1d(neurons)
+            layers += [_synapses(config, width, neurons), norm, _neurons(config, neurons)]
             layers.append(SequenceDropout(config.dropout))
             if config.neurons == "tclif":
-                nn.init.constant_(layers[-3].weight, 0.3)  # its oscillators pile up several bins of current
+                nn.init.constant_(norm.weight, 0.3)  # its oscillators pile up several bins of current
             width = neurons
         layers.append(nn.Linear(width, config.classes))
         layers.append(LeakyIntegrator(math.exp(-1.0 / config.readout_tau), scale_input=True))
@@ -133,8 +134,8 @@ def _neurons(config: DigitsConfig, count: int) -> Temporal:
     if config.neurons == "tclif":
         neurons = _tclif(config, count, recurrent)
     elif config.neurons == "adlif":
-        ranges = {name: (getattr(config, name)[0], getattr(config, name)[1]) for name in ("tau_u", "tau_w")}
-        neurons = AdLIF((count,), adaptation=config.adaptation, recurrent=recurrent, **ranges)
+        tau_u, tau_w = ((low, high) for low, high in (config.tau_u, config.tau_w))
+        neurons = AdLIF((count,), adaptation=config.adaptation, recurrent=recurrent, tau_u=tau_u, tau_w=tau_w)
     else:
         neurons = LIF(math.exp(-1.0 / config.tau), reset="zero", surrogate=ATan(5.0), recurrent=recurrent)
     return DelayedRecurrent(neurons, count, config.recurrent_delay) if config.recurrent_delay else neurons

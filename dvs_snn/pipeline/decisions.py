@@ -123,7 +123,7 @@ class TracksDecider:
         """Nothing is remembered here."""
 
     def __call__(self, output: NDArray[np.floating], window: Window) -> Tracks:
-        return Tracks.of(window.end_us, output)
+        return Tracks.of(window.end_us, np.asarray(output, np.float64))
 
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:

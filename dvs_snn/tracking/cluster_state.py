@@ -152,7 +152,7 @@ class ClusterState(NamedTuple):
 
     last: NDArray[np.int64]  # [height + 2, width + 2] us, time of each pixel's last event
     owner: NDArray[np.int32]  # [rows, columns] one or two tracks that may own a cell's events
-    count: NDArray[np.float32]  # [scales, rows, columns] events that no track owns
+    count: NDArray[np.float32]  # type: ignore[assignment]  # [scales, rows, columns] events that no track owns
     moment: NDArray[np.float32]  # [scales, rows, columns] sum of their times since the scale's start, us
     waiting: Array  # [scales] events in each scale's grid
     all_count: NDArray[np.float32]  # [rows, columns] events of the last milliseconds, owned or not

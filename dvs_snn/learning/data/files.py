@@ -96,7 +96,7 @@ def unpacked(path: Path) -> Path | None:
             members = stack.enter_context(zipfile.ZipFile(archive)) if archive.suffix == ".zip" else None
             packed = stack.enter_context(members.open(path.name) if members else gzip.open(archive))  # noqa: SIM115 (the stack closes it)
             file = stack.enter_context(open(fresh, "wb"))
-            shutil.copyfileobj(packed, file, 1 << 20)  # type: ignore[misc]
+            shutil.copyfileobj(packed, file, 1 << 20)  # type: ignore[misc, type-var, arg-type]
         fresh.replace(path)
     except (EOFError, KeyError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error) as error:
         raise ConfigError(f"{archive}: cannot be unpacked, get it again: {error}") from None
