@@ -28,9 +28,10 @@ class SequenceDropout(Temporal):
 
     def forward(self, xs: Float[Tensor, "time batch ..."], state: State | None = None) -> tuple[Tensor, Tensor]:
         if not self.training or not self.share:
-            return xs, torch.zeros_like(xs[0]) if state is None else state
+            return xs, torch.zeros_like(xs[0]) if state is None else state.to(xs)
         if state is None:
             state = (torch.rand_like(xs[0]) >= self.share).to(xs.dtype) / (1.0 - self.share) - 1.0
+        state = state.to(xs)
         return xs * (1.0 + state), state
 
     def step(self, x: Float[Tensor, "batch ..."], state: State | None = None) -> tuple[Tensor, Tensor]:
