@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ORACLES := spikingjelly==2.0.0 neurobench==2.3.0
 PEERS := $(ORACLES) norse==1.1.0 sinabs==3.1.3 trackers==2.6.1 supervision==0.31.2
 
-.PHONY: demo test lint check setup bench gesture slow notebooks ros clean
+.PHONY: demo test lint check setup bench gesture slow notebooks ros loihi clean
 
 demo: $(VENV)/.base
 	$(BIN)/dvs-snn demo
@@ -46,6 +46,14 @@ bench: $(VENV)/.bench
 # Trains the shipped checkpoint again, about two hours on two cores; an interrupted run goes on with `--resume`.
 gesture: $(VENV)/.base
 	$(BIN)/dvs-snn train gesture --out runs/gesture
+
+# Lava 0.10.0 says it needs Python 3.10 and an old numpy; dvs_snn/deploy/sidecar/lava_shim.py makes it run on this one.
+loihi: $(VENV)/.loihi
+	$(BIN)/python -m pytest tests/deploy
+
+$(VENV)/.loihi: $(VENV)/.dev
+	$(PIP) --no-deps --ignore-requires-python lava-nc==0.10.0 asteval==1.0.10
+	touch $@
 
 $(VENV)/.torch: constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=python3.11')"

@@ -36,6 +36,8 @@ class TrainConfig:
     `ema` is the decay of the averaged weights, which are validated and kept (0: the weights themselves);
     `checkpoint_minutes` is how much work a cut run can lose at most; `threads` 0 is torch's own choice. `start` is a
     checkpoint (a folder or a shipped name) whose weights the run begins with, empty for fresh ones.
+    `qat` is the number of bits that the synapses of spiking neurons are rounded to while the network computes (0: not),
+    for a network that is to go to a chip: 8, from a trained `start`, at a low rate.
     """
 
     epochs: int = 30
@@ -47,6 +49,7 @@ class TrainConfig:
     threads: int = 0
     loader_threads: int = 1
     start: str = ""
+    qat: int = 0
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.patience, self.threads) < 0 or min(self.log_every, self.loader_threads) < 1:

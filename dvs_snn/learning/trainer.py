@@ -37,6 +37,7 @@ from dvs_snn.learning.training_state import (
     without_prefix,
 )
 from dvs_snn.models import build_model
+from dvs_snn.nn.fake_quantize import QuantizedTraining
 from dvs_snn.pipeline import load_checkpoint, save_checkpoint
 
 FREE_TO_CHANGE = ("train.checkpoint_minutes", "train.log_every", "train.loader_threads", "data.cache", "data.workers")
@@ -82,6 +83,10 @@ class Trainer:
         team.share_norms(self.model)
         steps = recipe.train.epochs * self.loader.batches
         self.rule = RULES[recipe.rule.name](self.model, recipe.loss, recipe.rule, recipe.optimizer, steps, team)
+        if recipe.train.qat:
+            if not hasattr(self.rule, "optimizer"):
+                raise ConfigError(f"train.qat needs a rule with an optimizer, which {recipe.rule.name!r} has not")
+            QuantizedTraining(self.model, self.rule.optimizer, recipe.train.qat)
         self.averaged = AveragedWeights(self.model, recipe.train.ema)
         self.epoch, self.batch_number = 0, 0
         self.best: dict[str, Any] = {}

@@ -13,7 +13,7 @@ from dvs_snn.deploy.integer import IntegerBackbone, IntegerHead
 from dvs_snn.deploy.integer_kernel import kept, wrap
 from dvs_snn.errors import PackageError
 from dvs_snn.models import GestureNet
-from tests.deploy.conftest import clips, counts, small_network
+from tests.deploy.conftest import clips, counts
 
 
 @pytest.mark.parametrize("exponent", [None, 0, 2, 4])
@@ -129,9 +129,8 @@ def test_networks_that_do_not_fit_are_refused() -> None:
         quantize(torch.nn.Linear(2, 2), clips())
 
 
-def test_pruned_weights_stay_zero() -> None:
-    pruned = quantize(small_network(), clips(), prune=0.5)
-    dense = quantize(small_network(), clips())
-    for layer, other in zip(pruned.layers, dense.layers, strict=True):
+def test_pruned_weights_stay_zero(network: GestureNet, package: LoihiPackage) -> None:
+    pruned = quantize(network, clips(), prune=0.5)
+    for layer, other in zip(pruned.layers, package.layers, strict=True):
         assert np.mean(layer.mantissas == 0) >= 0.49
         assert np.mean(other.mantissas == 0) < np.mean(layer.mantissas == 0)

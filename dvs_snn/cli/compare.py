@@ -1,0 +1,115 @@
+"""`dvs-snn compare CHECKPOINT FILE`: float, fake-quantised, integer and Lava networks on a recording, step by step."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+
+def add_parser(subparsers: Any) -> None:
+    """Options of the verb."""
+    parser = subparsers.add_parser("compare", help="a network in its forms for other machines", description=__doc__)
+    parser.add_argument("checkpoint", help="folder of a checkpoint, or the name of one that ships with the package")
+    parser.add_argument("file", nargs="?", metavar="FILE", help="recording")
+    parser.add_argument("--sensor", metavar="WxH", help="sensor size, for files that do not state it")
+    parser.add_argument("--lava", action="store_true", help="run Lava too (make loihi)")
+    parser.add_argument("--plot", metavar="X.png", help="draw where the forms part")
+    parser.add_argument("--exponent", type=int, help="weight exponent, in place of the package's own")
+    parser.add_argument(
+        "--recordings",
+        type=int,
+        metavar="N",
+        help="in place of FILE: accuracy of float and integer on N simulated ones",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare and print."""
+    import json
+    from dataclasses import asdict
+
+    from dvs_snn.deploy.export import package_of, quantize, simulated_calibration
+    from dvs_snn.errors import ConfigError
+    from dvs_snn.pipeline import load_checkpoint
+
+    if (args.file is None) == (args.recordings is None):
+        raise ConfigError("compare needs a recording, or --recordings N")
+    checkpoint = load_checkpoint(args.checkpoint)
+    if args.exponent is None:
+        package = package_of(checkpoint)
+    else:
+        package = quantize(checkpoint.model, simulated_calibration(checkpoint.config), args.exponent)
+    if args.recordings is not None:
+        return _accuracy(args, checkpoint, package)
+
+    from dvs_snn.deploy.compare import compare, describe
+    from dvs_snn.deploy.energy import TABLES, estimate, report, twin_macs
+    from dvs_snn.events import Sensor, windows
+    from dvs_snn.events.files import open_recording
+    from dvs_snn.events.resample import Resample
+    from dvs_snn.representation import dense_batch
+
+    config = checkpoint.config
+    stream = open_recording(args.file, Sensor.parse(args.sensor) if args.sensor else None)
+    if stream.sensor != config.sensor:
+        fit = Resample(stream.sensor, config.sensor)
+        stream = stream.through(lambda packets: map(fit, packets), config.sensor)
+    found = list(windows(stream, config.bin_us))
+    if not found:
+        raise ConfigError(f"{args.file}: no events, so there is nothing to compare")
+    maps = dense_batch([config.representation(window, config.sensor) for window in found]).numpy()
+    result = compare(checkpoint.model, package, maps, args.lava)
+    if args.plot:
+        from dvs_snn.viz.agreement import draw_agreement
+
+        draw_agreement(args.plot, result.traces, config.labels, config.bin_us)
+    if args.json:
+        energy = [asdict(estimate(result.counts, name)) for name in TABLES]
+        about = {
+            "checkpoint": str(args.checkpoint),
+            "file": args.file,
+            "steps": len(maps),
+            "differences": [asdict(each) for each in result.differences],
+            "energy": energy,
+            "twin_macs": twin_macs(package.layers),
+            "parts": package.parts,
+        }
+        print(json.dumps(about))
+        return 0
+    print(f"{args.file}: {len(maps)} steps")
+    for line in (*describe(result), *report(package.layers, result.counts)):
+        print(line)
+    for part in package.parts:
+        print(f"  {part['part']:8s} on the {part['runs_on']:5s} {part['share']:6.1%} of the operations")
+    return 0
+
+
+def _accuracy(args: argparse.Namespace, checkpoint: Any, package: Any) -> int:
+    import json
+
+    from tqdm import tqdm
+
+    from dvs_snn.deploy import integer_parts, split
+    from dvs_snn.errors import ConfigError
+    from dvs_snn.learning import SimulatedGestures, SimulatedGesturesConfig, evaluate
+
+    if args.recordings < 1:
+        raise ConfigError(f"--recordings {args.recordings}: must be above zero")
+    recordings = SimulatedGestures(SimulatedGesturesConfig(test=args.recordings), "test", checkpoint.config.sensor)
+    recordings.prepare()
+    results = {}
+    parts = split(checkpoint.model)
+    for name, network in (("float", checkpoint.model), ("integer", parts.with_parts(*integer_parts(package.layers)))):
+        with tqdm(total=len(recordings), desc=name, unit="recording", file=sys.stderr) as bar:
+            found = evaluate(checkpoint.config, network, recordings, advance=bar.update)
+        results[name] = {key: found[key] for key in ("n", "accuracy", "accuracy_low", "accuracy_high")}
+    if args.json:
+        print(json.dumps({"checkpoint": str(args.checkpoint), "data": recordings.source, **results}))
+        return 0
+    for name, found in results.items():
+        interval = f"95 %: {found['accuracy_low']:.4f} to {found['accuracy_high']:.4f}"
+        print(f"{name:8s} accuracy {found['accuracy']:.4f} ({interval}) on {found['n']} simulated recordings")
+    return 0

@@ -1,0 +1,175 @@
+"""Lava in its side-car: equal to the reference and to torch, and nothing is left behind whatever fails."""
+
+import glob
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dvs_snn.deploy import ConvLIF, LoihiPackage, split
+from dvs_snn.deploy.lava_client import Sidecar, fixed_graph, float_backbone_graph, float_head_graph
+from dvs_snn.deploy.package import HOLD, RESET, RUN
+from dvs_snn.errors import SidecarError
+from dvs_snn.models import GestureNet
+from dvs_snn.nn import TCLIF
+from tests.deploy.conftest import counts
+
+pytestmark = [
+    pytest.mark.skipif(importlib.util.find_spec("lava") is None, reason="Lava is not installed (make loihi)"),
+    pytest.mark.timeout(600),
+]
+
+
+@pytest.fixture(scope="module")
+def backbone(package: LoihiPackage):  # type: ignore[no-untyped-def]
+    with Sidecar(fixed_graph(package.layers[:-1], record=True), limit_s=30) as sidecar:
+        yield sidecar
+
+
+def living(pids: list[int]) -> list[int]:
+    return [pid for pid in pids if os.path.exists(f"/proc/{pid}") and "Z" not in _state(pid)]
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return "Z"
+
+
+def nothing_left(pids: list[int], segments: list[str], within_s: float = 20.0) -> bool:
+    end = time.monotonic() + within_s
+    while time.monotonic() < end:
+        if not living(pids) and not any(os.path.exists(f"/dev/shm/{name}") for name in segments):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_fixed_point_equals_the_reference_through_resets(backbone: Sidecar, package: LoihiPackage) -> None:
+    for _ in range(2):  # the second time from whatever state the first has left: the flag restarts it
+        found = backbone.run(package.golden.frames, package.golden.flags)
+        for spikes, wanted in zip(found, package.golden.spikes, strict=False):
+            assert np.array_equal(spikes, wanted)
+
+
+def test_held_frames_change_nothing(backbone: Sidecar, package: LoihiPackage) -> None:
+    frames, flags = package.golden.frames[:12], np.array([RESET, *[RUN] * 11], np.uint8)
+    between = np.repeat(frames, 2, 0)
+    held = np.stack([flags, np.full_like(flags, HOLD)], 1).ravel()
+    found = backbone.run(between, held)
+    for spikes, wanted in zip(found, package.golden.spikes, strict=False):
+        assert np.array_equal(spikes[::2], wanted[:12])
+        assert not spikes[1::2].any()
+
+
+def test_a_starved_stream_waits_and_goes_on(backbone: Sidecar, package: LoihiPackage) -> None:
+    flags = package.golden.flags
+    first = backbone.run(package.golden.frames[:5], flags[:5])
+    time.sleep(1.5)
+    second = backbone.run(package.golden.frames[5:12], flags[5:12])
+    assert np.array_equal(np.concatenate([first[-1], second[-1]]), package.golden.spikes[-2][:12])
+
+
+@pytest.mark.parametrize("convolution", ["buffered", "stock"])
+def test_one_step_per_convolution_gives_the_same_spikes(package: LoihiPackage, convolution: str) -> None:
+    with Sidecar(fixed_graph(package.layers[:-1], convolution, record=True), limit_s=30) as sidecar:
+        assert sidecar.delay == 2
+        found = sidecar.run(package.golden.frames, package.golden.flags)
+    for spikes, wanted in zip(found, package.golden.spikes, strict=False):
+        assert np.array_equal(spikes, wanted)
+
+
+def test_head_equals_the_reference(package: LoihiPackage) -> None:
+    with Sidecar(fixed_graph(package.layers[-1:]), limit_s=30) as sidecar:
+        (spikes,) = sidecar.run(package.golden.currents, package.golden.flags)
+    assert np.array_equal(spikes, package.golden.spikes[-1])
+    assert spikes.any()
+
+
+def test_float_equals_torch_in_double_precision(package: LoihiPackage, network: GestureNet) -> None:
+    parts = split(deepcopy(network).double())
+    assert isinstance(parts.head, TCLIF)
+    convolutions = [layer for layer in package.layers if isinstance(layer, ConvLIF)]
+    xs = counts(60, 1, 9).double()
+    with torch.inference_mode():
+        frames, _ = parts.host.frames(xs, None)
+        _, _, spikes, fired = parts.trace(xs)
+        currents, _ = parts.host.currents(spikes, None)
+    flags = [RESET, *[RUN] * 59]
+    with Sidecar(float_backbone_graph(parts, convolutions), limit_s=30) as sidecar:
+        (found,) = sidecar.run(frames[:, 0].numpy(), flags)
+    assert np.array_equal(found, spikes[:, 0].numpy())
+    with Sidecar(float_head_graph(parts.head), limit_s=30) as sidecar:
+        (found,) = sidecar.run(currents[:, 0].numpy(), flags)
+    assert np.array_equal(found, fired[:, 0].numpy())
+
+
+def test_an_exception_in_a_process_model_is_one_line(package: LoihiPackage) -> None:
+    sidecar = Sidecar(fixed_graph(package.layers[:-1]), limit_s=30)
+    pids, segments = sidecar.pids, sidecar.segments
+    assert len(pids) > 6 and segments
+    begun = time.monotonic()
+    with pytest.raises(SidecarError, match=r"process model failed: ValueError: .*unknown flag 9"):
+        sidecar.run(package.golden.frames[:1], [9])
+    assert time.monotonic() - begun < 20
+    assert nothing_left(pids, segments)
+    with pytest.raises(SidecarError, match="has ended"):
+        sidecar.run(package.golden.frames[:1], [RESET])
+
+
+def test_a_killed_sidecar_is_one_line(package: LoihiPackage) -> None:
+    sidecar = Sidecar(fixed_graph(package.layers[:-1]), limit_s=30)
+    os.kill(sidecar.pids[0], signal.SIGKILL)
+    with pytest.raises(SidecarError, match="killed or has crashed"):
+        sidecar.run(package.golden.frames[:1], [RESET])
+    assert nothing_left(sidecar.pids, sidecar.segments)
+
+
+def test_a_step_that_takes_too_long_is_stopped(package: LoihiPackage) -> None:
+    sidecar = Sidecar(fixed_graph(package.layers[:-1]), limit_s=0.5)
+    for pid in sidecar.pids[3:]:
+        os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(SidecarError, match=r"took more than 0.5 s|did not answer"):
+        sidecar.run(package.golden.frames[:1], [RESET])
+    assert nothing_left(sidecar.pids, sidecar.segments)
+
+
+PARENT = """
+import sys, time
+sys.path.insert(0, {root!r})
+from dvs_snn.deploy.lava_client import Sidecar, fixed_graph
+from dvs_snn.deploy import load_package
+sidecar = Sidecar(fixed_graph(load_package({folder!r}).layers[:-1]), limit_s=30)
+print(*sidecar.pids, "|", *sidecar.segments, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_killed_parent_leaves_nothing(package: LoihiPackage, tmp_path: Path) -> None:
+    package.save(tmp_path / "loihi")
+    code = PARENT.format(root=str(Path(__file__).parents[2]), folder=str(tmp_path / "loihi"))
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pids, _, segments = parent.stdout.readline().partition("|")
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert segments
+    assert nothing_left([int(pid) for pid in pids.split()], segments.split())
+
+
+def test_a_closed_sidecar_leaves_nothing(package: LoihiPackage) -> None:
+    before = set(glob.glob("/dev/shm/psm_*"))
+    with Sidecar(fixed_graph(package.layers[:-1]), limit_s=30) as sidecar:
+        pids, segments = sidecar.pids, sidecar.segments
+    assert nothing_left(pids, segments)
+    assert not (set(glob.glob("/dev/shm/psm_*")) - before) & {f"/dev/shm/{name}" for name in segments}
