@@ -85,7 +85,7 @@ def hops(part: LayerCounts) -> float:
     the layer has, at most a row and its column.
     """
     cores = math.ceil(part.neurons / NEURONS_PER_CORE)
-    return part.spikes * (min(cores, CORES_PER_ROW) + cores // CORES_PER_ROW)
+    return float(part.spikes) * (min(cores, CORES_PER_ROW) + cores // CORES_PER_ROW)
 
 
 def twin_macs(layers: Sequence[ChipLayer]) -> int:

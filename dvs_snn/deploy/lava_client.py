@@ -67,6 +67,7 @@ class Sidecar:
             )
         except OSError as error:
             ours.close()
+            self._log.close()
             raise SidecarError(f"the Lava side-car did not start: {program}: {error.strerror or error}") from None
         finally:
             theirs.close()

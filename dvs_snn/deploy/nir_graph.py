@@ -11,7 +11,7 @@ of soma to dendrite reads the soma of the step before, as every cycle of a NIR g
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,6 @@ class TCLIFNode(nir.NIRNode):
     feedforward: NDArray[np.floating]
     threshold: NDArray[np.floating]
     gamma: NDArray[np.floating]
-    input_type: dict[str, Any] | None = None
-    output_type: dict[str, Any] | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.input_type = {"input": np.array(self.keep.shape)}
