@@ -200,5 +200,6 @@ class Augmentation:
 
 
 def log_uniform(bounds: tuple[float, float], rng: Generator) -> float:
+    """A number between the bounds whose logarithm is uniform."""
     low, high = bounds
     return float(low * (high / low) ** rng.random())
