@@ -75,7 +75,8 @@ def estimate(counts: Sequence[LayerCounts], table: str = "loihi1-davies2018") ->
         prices = use.synapse_j, use.neuron_j, use.spike_j, use.hop_j
         layers[part.name] = sum(number * price for number, price in zip(numbers, prices, strict=True))
         totals = [total + number for total, number in zip(totals, numbers, strict=True)]
-    return Estimate(table, use.unit, *totals, sum(layers.values()), layers)
+    operations, updates, spikes, crossed = totals
+    return Estimate(table, use.unit, operations, updates, spikes, crossed, sum(layers.values()), layers)
 
 
 def hops(part: LayerCounts) -> float:

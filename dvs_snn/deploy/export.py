@@ -75,8 +75,8 @@ def quantize(
 @torch.no_grad()
 def _prune(parts: SplitNetwork, share: float) -> None:
     """Zero the smallest weights of every chip layer (Han et al., 2015)."""
-    weights = [p for name, p in parts.backbone.named_parameters() if p.ndim == 4]
-    weights += [parts.head.recurrent.weight]  # type: ignore[union-attr]
+    weights: list[torch.Tensor] = [p for p in parts.backbone.parameters() if p.ndim == 4]
+    weights += [parts.head.recurrent.weight]  # type: ignore[union-attr,list-item]
     for weight in weights:
         limit = torch.quantile(weight.abs().flatten(), share)
         weight.mul_(weight.abs() > limit)
@@ -91,7 +91,7 @@ def _check_ranges(
     network = parts.with_parts(backbone, head)
     for clip in calibration:
         network(torch.from_numpy(np.asarray(clip, np.float32))[:, None].to(_dtype(parts)))
-    counts = [scan.counts for scan in (*backbone.scans, head.scan)]
+    counts = [*(scan.counts for scan in backbone.scans), head.scan.counts]
     for part in counts:
         if part.wrapped or part.saturated:
             raise PackageError(

@@ -157,7 +157,7 @@ class IntReference:
     @property
     def counts(self) -> list[LayerCounts]:
         """What every layer has done since it was made."""
-        return [layer.counts for layer in (*self.convolutions, *self.heads)]
+        return [*(layer.counts for layer in self.convolutions), *(layer.counts for layer in self.heads)]
 
 
 class IntegerBackbone(Temporal):

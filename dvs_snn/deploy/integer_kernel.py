@@ -120,7 +120,7 @@ def tclif_scan(x, weights, fan_out, keep, feedback, feedforward, threshold, gamm
             soma = kept(soma, keep[n]) + kept(dendrite, feedforward[n])
             if soma > MAX or soma < -MAX:
                 saturated += 1
-                soma = MAX if soma > 0 else -MAX
+                soma = MAX if soma > 0 else -MAX  # type: ignore[assignment]
             largest = max(largest, abs(dendrite), abs(soma))
             fired = soma > threshold[n]
             if fired:

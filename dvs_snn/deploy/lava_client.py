@@ -158,7 +158,8 @@ def fixed_graph(layers: Sequence[ChipLayer], convolution: str = "instant", recor
 
     `convolution`: "instant", "buffered" (one step per convolution, as on the chip) or "stock" (Lava's own, slow).
     """
-    numbers, arrays = [], {}
+    numbers: list[dict[str, Any]] = []
+    arrays: dict[str, NDArray[Any]] = {}
     for index, layer in enumerate(layers):
         own: dict[str, NDArray[Any]] = {
             "weights": layer.weights,
@@ -181,7 +182,8 @@ def float_backbone_graph(
 ) -> Graph:
     """The float backbone of a split network, in double precision; shapes are those of its integer `layers`."""
     modules = list(network.backbone)  # type: ignore[call-overload]
-    numbers, arrays = [], {}
+    numbers: list[dict[str, Any]] = []
+    arrays: dict[str, NDArray[Any]] = {}
     for index, (layer, module, neuron) in enumerate(zip(layers, modules[::2], modules[1::2], strict=True)):
         c = neuron.coefficients(torch.float64)
         channels = len(layer.mantissas)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,7 +158,7 @@ def layer_from(numbers: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Chip
     if "shape" in values:
         values["shape"] = tuple(values["shape"])
     try:
-        layer = kind(**values, **arrays)
+        layer = kind(**values, **cast(dict[str, Any], arrays))
     except TypeError as error:
         raise PackageError(f"layer {values.get('name', '?')}: {error}") from None
     layer.check()

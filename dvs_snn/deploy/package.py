@@ -81,7 +81,8 @@ class LoihiPackage:
             save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, fresh / FILES[0])
             packed = {f"spikes{k}": np.packbits(part) for k, part in enumerate(self.golden.spikes)}
             inputs = {key: getattr(self.golden, key) for key in ("frames", "currents", "flags")}
-            np.savez_compressed(fresh / FILES[1], **inputs, **packed)
+            named: dict[str, Any] = {**inputs, **packed}
+            np.savez_compressed(fresh / FILES[1], **named)
             about = {
                 "format": FORMAT,
                 "source": self.source,

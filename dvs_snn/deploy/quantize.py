@@ -50,13 +50,18 @@ def measure_peaks(network: SplitNetwork, frames: Sequence[NDArray[np.float32]]) 
         xs, found = _lif_peaks(neuron, currents)
         peaks.append(found)
     currents, _ = network.host.currents(xs, None)
-    peaks.append(_tclif_peaks(network.head, currents))
+    peaks.append(_tclif_peaks(_head(network), currents))
     return peaks
 
 
 def _pairs(network: SplitNetwork) -> list[tuple[nn.Conv2d, LIF]]:
     layers = list(network.backbone)  # type: ignore[call-overload]
     return list(zip(layers[::2], layers[1::2], strict=True))
+
+
+def _head(network: SplitNetwork) -> TCLIF:
+    assert isinstance(network.head, TCLIF)
+    return network.head
 
 
 def _lif_peaks(neuron: LIF, currents: Float[Tensor, "time batch channel height width"]) -> tuple[Tensor, Peaks]:
@@ -77,7 +82,7 @@ def _tclif_peaks(neuron: TCLIF, currents: Float[Tensor, "time batch n"]) -> Peak
     c = neuron.coefficients(currents.dtype)
     threshold = torch.as_tensor(c.threshold)
     assert neuron.recurrent is not None
-    u = (torch.zeros_like(currents[0]), torch.zeros_like(currents[0]))
+    u: tuple[Tensor, ...] = (torch.zeros_like(currents[0]), torch.zeros_like(currents[0]))
     spikes = torch.zeros_like(currents[0])
     highest = entering = torch.zeros_like(currents[0])
     for current in currents:
@@ -103,7 +108,7 @@ def quantize_layers(network: SplitNetwork, peaks: Sequence[Peaks], exponent: int
         layer = _quantize_conv(f"conv{number + 1}", convolution, neuron, peak, shape, exponent)
         found.append(layer)
         shape = layer.output_shape
-    found.append(_quantize_head(network.head, peaks[-1], exponent))
+    found.append(_quantize_head(_head(network), peaks[-1], exponent))
     for each in found:
         each.check()
     return found

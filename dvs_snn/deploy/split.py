@@ -114,8 +114,8 @@ def split(network: object) -> SplitNetwork:
     folded = fold_batch_norm(network).requires_grad_(False)
     layers = [layer for layer in folded.backbone if not isinstance(layer, Taps)]
     for convolution, neuron in zip(layers[::2], layers[1::2], strict=True):
-        fits = isinstance(convolution, nn.Conv2d) and isinstance(neuron, LIF)
-        if not fits or neuron.reset != "zero" or neuron.scale_input or neuron.structure.delayed:
+        ours = isinstance(convolution, nn.Conv2d) and isinstance(neuron, LIF)
+        if not ours or neuron.reset != "zero" or neuron.scale_input or neuron.structure.delayed:  # type: ignore
             raise PackageError("a chip runs convolutions into LIF with zero reset in the same step and unscaled input")
     if not isinstance(folded.head, TCLIF) or folded.head.recurrent is None:
         raise PackageError("a chip runs a recurrent TC-LIF head")

@@ -24,15 +24,15 @@ def fake_quantize(weight: Float[Tensor, "*shape"], bits: int, per_channel: bool)
     return torch.round(weight / scale) * scale
 
 
-def synapses(network: nn.Module) -> list[tuple[nn.Parameter, bool]]:
+def synapses(network: nn.Module) -> list[tuple[Tensor, bool]]:
     """The weights that feed spiking neurons: convolutions before them in a list, and their recurrent maps.
 
     With each, whether it has a scale per channel. Zeros stay zeros, so a pruned network stays pruned.
     """
-    found: list[tuple[nn.Parameter, bool]] = []
+    found: list[tuple[Tensor, bool]] = []
     for module in network.modules():
         if isinstance(module, nn.ModuleList | nn.Sequential):
-            waiting: nn.Parameter | None = None
+            waiting: Tensor | None = None
             for layer in module:
                 if isinstance(layer, nn.Conv2d):
                     waiting = layer.weight
@@ -59,18 +59,18 @@ class QuantizedTraining:
         network.register_forward_hook(self._after)
         optimizer.register_step_pre_hook(self._restore)
 
-    def _round(self, *_: Any) -> None:
+    def _round(self, *others: Any) -> None:
         if self._exact is None:
             self._exact = [weight.data for weight, _ in self.weights]
             for weight, per_channel in self.weights:
                 weight.data = fake_quantize(weight.data, self.bits, per_channel)
 
-    def _after(self, network: nn.Module, *_: Any) -> None:
+    def _after(self, network: nn.Module, *others: Any) -> None:
         # In training the rounded weights stay until the gradients are there: the optimizer's step takes them back.
         if not network.training or not torch.is_grad_enabled():
             self._restore()
 
-    def _restore(self, *_: Any) -> None:
+    def _restore(self, *others: Any) -> None:
         if self._exact is not None:
             for (weight, _), exact in zip(self.weights, self._exact, strict=True):
                 weight.data = exact

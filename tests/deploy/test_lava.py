@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 import torch
 
-from dvs_snn.deploy import ConvLIF, LoihiPackage, split
+from dvs_snn.deploy import ConvLIF, LoihiPackage, package_of, split
 from dvs_snn.deploy.lava_client import Sidecar, fixed_graph, float_backbone_graph, float_head_graph
-from dvs_snn.deploy.package import HOLD, RESET, RUN
+from dvs_snn.deploy.package import HOLD, RESET, RUN, run_layers
 from dvs_snn.errors import SidecarError
 from dvs_snn.models import GestureNet
 from dvs_snn.nn import TCLIF
+from dvs_snn.pipeline import load_checkpoint
 from tests.deploy.conftest import counts
 
 pytestmark = [
@@ -93,6 +94,27 @@ def test_head_equals_the_reference(package: LoihiPackage) -> None:
         (spikes,) = sidecar.run(package.golden.currents, package.golden.flags)
     assert np.array_equal(spikes, package.golden.spikes[-1])
     assert spikes.any()
+
+
+@pytest.mark.slow
+def test_two_thousand_steps_of_the_shipped_network() -> None:
+    checkpoint = load_checkpoint("gesture")
+    package = package_of(checkpoint)
+    channels, height, width = package.shape
+    generator = torch.Generator().manual_seed(4)
+    rate = torch.rand(2000, 1, 1, 1, generator=generator) ** 3
+    shape = (2000, channels * len(package.delays), height, width)
+    frames = torch.poisson(rate.expand(shape).contiguous(), generator=generator).clamp(max=4).numpy().astype(np.uint8)
+    currents = np.random.default_rng(4).normal(0, 2000, (2000, len(package.layers[-1].decay))).astype(np.int32)
+    flags = np.where(np.arange(2000) % 173 == 0, RESET, RUN).astype(np.uint8)
+    wanted, _ = run_layers(package.layers, frames, currents, flags)
+    with Sidecar(fixed_graph(package.layers[:-1], "buffered", record=True), limit_s=30) as sidecar:
+        found = sidecar.run(frames, flags)
+    with Sidecar(fixed_graph(package.layers[-1:]), limit_s=30) as sidecar:
+        found += sidecar.run(currents, flags)
+    for spikes, expected in zip(found, wanted, strict=True):
+        assert expected.any()
+        assert np.array_equal(spikes, expected)
 
 
 def test_float_equals_torch_in_double_precision(package: LoihiPackage, network: GestureNet) -> None:
