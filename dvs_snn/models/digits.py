@@ -19,7 +19,9 @@ from dvs_snn.nn import LIF, TCLIF, AdLIF, ATan, LeakyIntegrator, LinearNeuron, S
 from dvs_snn.nn.dropout import SequenceDropout
 from dvs_snn.nn.learned_delays import DelayedLinear, DelayedRecurrent
 
-NEURONS = ("tclif", "adlif", "lif")
+GAIN = {"tclif": 0.3, "adlif": 3.0, "lif": 1.0}
+"""Standard deviation of the neurons' input currents at the start: TC-LIF's oscillators pile up several bins of them,
+adLIF takes in a share `1 - d_u` alone."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,8 @@ class DigitsConfig:
     def __post_init__(self) -> None:
         for name in ("shape", "hidden", "periods", "tau_u", "tau_w"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists
-        if self.neurons not in NEURONS:
-            raise ConfigError(f"digits: neurons is one of {', '.join(NEURONS)}, got {self.neurons!r}")
+        if self.neurons not in GAIN:
+            raise ConfigError(f"digits: neurons is one of {', '.join(GAIN)}, got {self.neurons!r}")
         if self.classes < 2 or not self.hidden or min(self.hidden) < 1:
             raise ConfigError("digits: need classes >= 2 and one hidden layer or more, of 1 neuron or more")
         if len(self.shape) != 3 or min(self.shape) < 1:
