@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from abc import abstractmethod
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
@@ -77,6 +78,9 @@ class PerceptionNode(LifecycleNode, Generic[S]):
         warm(pipeline)
         for encoding in DECODERS:  # compiled now, not at the first packet
             decoder(encoding).decode(bytes_of_nothing(encoding))
+        # What is loaded by now stays: a full collection that walks all of it would hold up decisions for a long time.
+        gc.collect()
+        gc.freeze()
         self._settings, self._checkpoint, self._pipeline = settings, checkpoint, pipeline
         info = self.create_publisher(ModelInfo, "~/model", LATCHED)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RESULTS)

@@ -79,9 +79,15 @@ def told(transition: Transition) -> Transition:
     return run
 
 
+SWITCH_S = 5e-4
+"""How long one thread may hold the interpreter when another waits: at Python's 5 ms, a decision that is a dozen short
+steps waits for the packets of a camera a dozen times."""
+
+
 def main(make: Callable[[], LifecycleNode], arguments: list[str] | None = None) -> int:
     """Run one node until it is told to stop; its parameter `autostart` says whether it begins by itself."""
     rclpy.init(args=arguments)
+    sys.setswitchinterval(SWITCH_S)
     node = None
     try:
         node = make()
