@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from dvs_snn.nn import LinearNeuron, Twin
 from dvs_snn.nn.bridge import ASAB
+from dvs_snn.nn.learned_delays import DelayedLinear
 
 GATES = ((0.28, "green"), (0.45, "amber"))
 """T φ below which a spiking layer beats a quantised dense one that runs once (arXiv 2409.08290), and nearly does."""
@@ -60,8 +61,8 @@ class Synapses:
 class CostMeter:
     """While entered, counts what the layers of a network do in the bins that `watch` names.
 
-    Seen are convolutions, linear maps, the recurrent maps of neurons and the attention bridge (its dense arithmetic,
-    all MAC). Weights must not change meanwhile.
+    Seen are convolutions, linear maps (with delays too), the recurrent maps of neurons and the attention bridge (its
+    dense arithmetic, all MAC); not recurrence with delays. Weights must not change meanwhile.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -78,7 +79,7 @@ class CostMeter:
         inner = {id(module.neuron) for module in modules if isinstance(module, Twin)}
         inner |= {id(module.recurrent) for module in modules if isinstance(module, LinearNeuron)}
         for name, module in self.network.named_modules():
-            if isinstance(module, nn.Conv2d | nn.Linear) and id(module) not in inner:
+            if isinstance(module, nn.Conv2d | nn.Linear | DelayedLinear) and id(module) not in inner:
                 hook: Any = self._connections(name)
             elif isinstance(module, LinearNeuron | Twin) and id(module) not in inner:
                 hook = self._neurons(name)
@@ -153,13 +154,13 @@ class CostMeter:
         return self._mask.flatten()
 
     def _connections(self, name: str) -> Any:
-        def hook(layer: nn.Conv2d | nn.Linear, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        def hook(layer: nn.Conv2d | nn.Linear | DelayedLinear, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             x = inputs[0].detach()
             self._count(name, layer, x if x.dim() in (2, 4) else x.flatten(0, 1))
 
         return hook
 
-    def _count(self, name: str, layer: nn.Conv2d | nn.Linear, x: Float[Tensor, "n ..."]) -> None:
+    def _count(self, name: str, layer: nn.Conv2d | nn.Linear | DelayedLinear, x: Float[Tensor, "n ..."]) -> None:
         rows = self._rows(len(x)).to(x.device)
         seen = self.synapses.setdefault(name, Synapses())
         shape = tuple(x.shape[1:])
@@ -211,11 +212,11 @@ def bridge_products(bridge: ASAB, shape: tuple[int, ...]) -> int:
     return channels * (window + scores + reading)
 
 
-def _fan_out(layer: nn.Conv2d | nn.Linear, shape: tuple[int, ...], effective: bool) -> Tensor:
+def _fan_out(layer: nn.Conv2d | nn.Linear | DelayedLinear, shape: tuple[int, ...], effective: bool) -> Tensor:
     """How many weights each input of a sample meets: those that are not zero, or all."""
     weight = layer.weight.detach()
     weight = (weight != 0).to(weight) if effective else torch.ones_like(weight)
-    if isinstance(layer, nn.Linear):
+    if not isinstance(layer, nn.Conv2d):
         return weight.sum(0)
     with torch.inference_mode(False), torch.enable_grad():
         example = torch.zeros(1, *shape, dtype=weight.dtype, device=weight.device, requires_grad=True)
