@@ -79,6 +79,7 @@ class PerceptionNode(LifecycleNode, Generic[S]):
         for encoding in DECODERS:  # compiled now, not at the first packet
             decoder(encoding).decode(bytes_of_nothing(encoding))
         # What is loaded by now stays: a full collection that walks all of it would hold up decisions for a long time.
+        gc.unfreeze()  # of an earlier configuration
         gc.collect()
         gc.freeze()
         self._settings, self._checkpoint, self._pipeline = settings, checkpoint, pipeline

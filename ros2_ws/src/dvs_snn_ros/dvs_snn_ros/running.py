@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -102,6 +103,7 @@ def main(make: Callable[[], LifecycleNode], arguments: list[str] | None = None) 
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
+        gc.unfreeze()  # what perception froze: the middleware's shared memory goes with the objects that hold it
         if node is not None:
             close = getattr(node, "close", None)
             if close is not None:
