@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     # torch's threads wait for each other by spinning, unless told: next to any other process that costs several times
     # their work. It is read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from dvs_snn.learning import Team, Trainer, load_recipe, open_data
+    from dvs_snn.learning import EventTask, Team, Trainer, load_recipe, open_data
 
     recipe = load_recipe(args.recipe, args.overrides, args.data)
     config = recipe.pipeline
@@ -64,7 +64,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     out = Path(args.out or f"runs/{recipe.name}")
     try:
-        best = Trainer(recipe, train, validation, out, device, command(args), args.resume, team=team).fit()
+        best = Trainer(
+            EventTask(recipe, train, validation, team), out, device, command(args), args.resume, team=team
+        ).fit()
     finally:
         team.leave()
     if not team.leads:

@@ -26,6 +26,7 @@ from dvs_snn.learning.rules import (
     TruncatedBPTT,
 )
 from dvs_snn.learning.simulated import SimulatedGestures, SimulatedGesturesConfig
+from dvs_snn.learning.tasks import EventTask, Task, TrainingRecipe
 from dvs_snn.learning.team import Team
 from dvs_snn.learning.trainer import Trainer
 
@@ -45,6 +46,7 @@ __all__ = [
     "CrossEntropy",
     "DataConfig",
     "Encoding",
+    "EventTask",
     "LabelledFolder",
     "LearningRule",
     "ListedRecordings",
@@ -57,8 +59,10 @@ __all__ = [
     "SimulatedGestures",
     "SimulatedGesturesConfig",
     "SpikeRates",
+    "Task",
     "Team",
     "Trainer",
+    "TrainingRecipe",
     "TruncatedBPTT",
     "classification",
     "collate",

@@ -10,7 +10,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,9 @@ import yaml
 from tqdm import tqdm
 
 from dvs_snn.errors import ConfigError
-from dvs_snn.learning.evaluate import evaluate
 from dvs_snn.learning.journal import Journal
-from dvs_snn.learning.loader import ClipLoader, Encoding
-from dvs_snn.learning.recipe import Recipe
-from dvs_snn.learning.recordings import RecordingSet
 from dvs_snn.learning.rules import RULES
+from dvs_snn.learning.tasks import Task
 from dvs_snn.learning.team import Team
 from dvs_snn.learning.training_state import (
     AveragedWeights,
@@ -36,9 +33,7 @@ from dvs_snn.learning.training_state import (
     with_prefix,
     without_prefix,
 )
-from dvs_snn.models import build_model
 from dvs_snn.nn.fake_quantize import QuantizedTraining
-from dvs_snn.pipeline import load_checkpoint, save_checkpoint
 
 FREE_TO_CHANGE = ("train.checkpoint_minutes", "train.log_every", "train.loader_threads", "data.cache", "data.workers")
 """Keys of a recipe that may differ when a run is resumed: they change no number."""
@@ -49,16 +44,14 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Trainer:
-    """Runs a recipe on a training and a validation set; `fit` goes on where a cut run stopped.
+    """Runs a task's recipe on its data; `fit` goes on where a cut run stopped.
 
     Raises `ConfigError` when the folder holds another run, or when the recipe or the data changed since it began.
     """
 
     def __init__(
         self,
-        recipe: Recipe,
-        train: RecordingSet,
-        validation: RecordingSet,
+        task: Task,
         out: str | Path,
         device: torch.device | str = "cpu",
         command: str = "",
@@ -66,19 +59,15 @@ class Trainer:
         progress: bool = True,
         team: Team | None = None,
     ) -> None:
-        self.recipe, self.out, self.device = recipe, Path(out), torch.device(device)
+        self.task, self.recipe, self.out, self.device = task, task.recipe, Path(out), torch.device(device)
+        recipe = self.recipe
         self.team = team = team or Team()
-        self.validation, self.command, self.progress = validation, command, progress and team.leads
+        self.command, self.progress = command, progress and team.leads
         if recipe.train.threads:
             torch.set_num_threads(recipe.train.threads)
         torch.manual_seed(recipe.seed)
-        config = recipe.pipeline
-        encoding = Encoding(config.representation, config.sensor, config.bin_us)
-        self.loader = ClipLoader(
-            train, encoding, recipe.clips, recipe.augment, recipe.train.batch, recipe.seed,
-            threads=recipe.train.loader_threads, share=(team.rank, team.size),
-        )  # fmt: skip
-        self.model = build_model(config.model, config.model_config).to(self.device)
+        self.loader = task.loader
+        self.model = task.build().to(self.device)
         self._started_from = self._start_from(recipe.train.start) if recipe.train.start else None
         team.share_norms(self.model)
         steps = recipe.train.epochs * self.loader.batches
@@ -92,7 +81,7 @@ class Trainer:
         self.best: dict[str, Any] = {}
         self.history: list[dict[str, Any]] = []
         self.finished = False
-        self._about = {"train": train.source, "validation": validation.source, "recipe": recipe.to_dict()}
+        self._about = {"train": task.sources[0], "validation": task.sources[1], "recipe": recipe.to_dict()}
         self._state_path = self.out / "state.safetensors"
         self._signalled = False
         begun = (self.out / "recipe.yaml").exists()
@@ -107,12 +96,12 @@ class Trainer:
 
     def _start_from(self, start: str) -> dict[str, Any]:
         """Take over a checkpoint's weights; returns how those were made, for this network's own metrics."""
-        checkpoint = load_checkpoint(start)
+        model, metrics = self.task.read(start)
         try:
-            self.model.load_state_dict(checkpoint.model.state_dict())
+            self.model.load_state_dict(model.state_dict())
         except RuntimeError:
             raise ConfigError(f"train.start: the network of {start} has other sizes than the recipe's") from None
-        return {key: checkpoint.metrics.get(key) for key in ("command", "seed", "updates", "started_from")}
+        return {key: metrics.get(key) for key in ("command", "seed", "updates", "started_from")}
 
     def fit(self) -> dict[str, Any]:
         """Train to the end and return the measures of the best epoch."""
@@ -165,7 +154,7 @@ class Trainer:
         self.history.append({"epoch": self.epoch, **short})
         if self.journal:
             self.journal.write("validation", self.rule.step, {"epoch": self.epoch, **short})
-        if not self.best or _better(measures, self.best["validation"]):
+        if not self.best or self.task.better(measures, self.best["validation"]):
             self.best = {"epoch": self.epoch, "validation": measures}
             self._save_checkpoint()
         patience = self.recipe.train.patience
@@ -180,17 +169,15 @@ class Trainer:
             )
 
     def validate(self) -> dict[str, Any]:
-        """Measures of the averaged weights on the validation recordings."""
+        """Measures of the averaged weights on the validation data."""
         own = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         self.model.load_state_dict(self.averaged.average)
         try:
+            count, unit = self.task.judged
             with tqdm(
-                total=len(self.validation), desc="validate", unit="recording", leave=False, file=sys.stderr,
-                disable=not self.progress,
-            ) as bar:  # fmt: skip
-                return evaluate(
-                    self.recipe.pipeline, self.model, self.validation, device=self.device, advance=bar.update
-                )
+                total=count, desc="validate", unit=unit, leave=False, file=sys.stderr, disable=not self.progress
+            ) as bar:
+                return self.task.validate(self.model, self.device, bar.update)
         finally:
             self.model.load_state_dict(own)
 
@@ -210,7 +197,7 @@ class Trainer:
             "recipe": self._about["recipe"],
             **({"started_from": self._started_from} if self._started_from else {}),
         }
-        save_checkpoint(self.out / "checkpoint", self.recipe.pipeline, self.model, metrics)
+        self.task.save(self.out / "checkpoint", self.model, metrics)
         self.model.load_state_dict(own)
 
     def _save(self) -> None:
@@ -279,11 +266,6 @@ def write_text(path: Path, text: str) -> None:
     fresh = path.with_name(f".{path.name}")
     fresh.write_text(text)
     fresh.replace(path)
-
-
-def _better(measures: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
-    """Higher accuracy, or the same accuracy at a lower loss."""
-    return (measures["accuracy"], -measures["loss"]) > (best["accuracy"], -best["loss"])
 
 
 def _differences(old: Any, new: Any, key: str = "") -> Iterator[str]:

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from dvs_snn.errors import CheckpointError, ConfigError
-from dvs_snn.learning import Trainer
+from dvs_snn.learning import EventTask, Trainer
 from dvs_snn.learning.training_state import AveragedWeights, load_state, save_state
 from dvs_snn.pipeline import load_checkpoint
 from tests.learning.synthetic import bars, tiny_recipe
@@ -138,7 +138,9 @@ def test_damaged_state_is_one_line(tmp_path):
 
 def test_shuffled_labels_are_not_learnt(uninterrupted, tmp_path):
     recipe = tiny_recipe(train={"epochs": 3, "batch": 8, "threads": 1, "ema": 0.9})
-    run = Trainer(recipe, bars(64, shuffled=True), bars(16, 10_000, "validation"), tmp_path / "run", progress=False)
+    run = Trainer(
+        EventTask(recipe, bars(64, shuffled=True), bars(16, 10_000, "validation")), tmp_path / "run", progress=False
+    )
     run.fit()
     chance = float(torch.tensor(2.0).log())
     assert min(line["loss"] for line in run.history) > chance - 0.1
@@ -149,7 +151,7 @@ def test_run_stops_early_when_validation_does_not_improve(tmp_path):
     recipe = tiny_recipe(
         train={"epochs": 50, "batch": 8, "threads": 1, "patience": 1, "ema": 0.0}, optimizer={"lr": 1e-9}
     )
-    run = Trainer(recipe, bars(16), bars(8, 10_000, "validation"), tmp_path / "run", progress=False)
+    run = Trainer(EventTask(recipe, bars(16), bars(8, 10_000, "validation")), tmp_path / "run", progress=False)
     run.fit()
     assert run.epoch < 50 and run.epoch == run.best["epoch"] + 1
 

@@ -4,7 +4,7 @@ import sys
 from contextlib import contextmanager
 from unittest import mock
 
-from dvs_snn.learning import Team, Trainer
+from dvs_snn.learning import EventTask, Team, Trainer
 from tests.learning.synthetic import bars, tiny_recipe
 
 RECIPE = {"train": {"epochs": 3, "batch": 8, "log_every": 1, "threads": 1, "ema": 0.9, "checkpoint_minutes": 0.0}}
@@ -12,9 +12,8 @@ RECIPE = {"train": {"epochs": 3, "batch": 8, "log_every": 1, "threads": 1, "ema"
 
 def trainer(out, resume=False, team=None, **changes):
     recipe = tiny_recipe(**{**RECIPE, **changes})
-    return Trainer(
-        recipe, bars(64), bars(16, 10_000, "validation"), out, command="test", resume=resume, progress=False, team=team
-    )
+    task = EventTask(recipe, bars(64), bars(16, 10_000, "validation"), team)
+    return Trainer(task, out, command="test", resume=resume, progress=False, team=team)
 
 
 def alone():
