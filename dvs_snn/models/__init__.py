@@ -8,6 +8,7 @@ from dvs_snn.models.digits import DigitsConfig, DigitsNet
 from dvs_snn.models.gesture import GestureConfig, GestureNet, GestureState
 from dvs_snn.models.nmnist import NMNISTConfig, NMNISTNet
 from dvs_snn.models.registry import MODELS, TWIN, build_model, config_dict, model_config
+from dvs_snn.models.text import TextConfig, TextNet, TextState
 
 __all__ = [
     "MODELS",
@@ -19,6 +20,9 @@ __all__ = [
     "GestureState",
     "NMNISTConfig",
     "NMNISTNet",
+    "TextConfig",
+    "TextNet",
+    "TextState",
     "build_model",
     "config_dict",
     "model_config",

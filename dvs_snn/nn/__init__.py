@@ -3,9 +3,12 @@
 torch (and numba for the CPU kernels) only; knows no events and imports no other room.
 """
 
+from dvs_snn.nn.documents import scan_documents
 from dvs_snn.nn.linear_neuron import LinearNeuron, RecurrentState
 from dvs_snn.nn.neurons import CUBALIF, LIF, PLIF, TCLIF, AdLIF, LeakyIntegrator
+from dvs_snn.nn.no_reset import NoResetLIF
 from dvs_snn.nn.sequential import Sequential
+from dvs_snn.nn.ssm import DiagonalSSM
 from dvs_snn.nn.surrogate import (
     ATan,
     FastSigmoid,
@@ -26,9 +29,11 @@ __all__ = [
     "TCLIF",
     "ATan",
     "AdLIF",
+    "DiagonalSSM",
     "FastSigmoid",
     "LeakyIntegrator",
     "LinearNeuron",
+    "NoResetLIF",
     "Rectangle",
     "RecurrentState",
     "Sequential",
@@ -42,5 +47,6 @@ __all__ = [
     "Twin",
     "detach",
     "reset_where",
+    "scan_documents",
     "twin_of",
 ]
