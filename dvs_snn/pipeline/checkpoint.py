@@ -27,6 +27,8 @@ from dvs_snn.tracking import ClusterConfig
 FORMAT = 1
 CLUSTERS = "clusters"
 """The model that has no weights: it works on events directly."""
+TEXT_TASKS = ("language", "sentences")
+"""Tasks of checkpoints that take tokens, not events: next token, class of a sentence."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,22 @@ def shipped_checkpoints() -> dict[str, Path]:
 
 
 def save_checkpoint(path: str | Path, config: PipelineConfig, model: torch.nn.Module, metrics: dict[str, Any]) -> None:
-    """Write a checkpoint folder so that at every moment either the old one or the new one is whole.
+    """Write a checkpoint of a pipeline.
 
     The network's sizes are written in full: a default that changes later must not change an old checkpoint.
     """
-    path = Path(path)
     config = replace(config, model_config=config_dict(model_config(config.model, config.model_config)))
+    write_folder(path, config.to_dict(), model, metrics)
+
+
+def write_folder(
+    path: str | Path, config: dict[str, Any], model: torch.nn.Module, metrics: dict[str, Any], **more: dict[str, Any]
+) -> None:
+    """Write a checkpoint folder so that at every moment either the old one or the new one is whole.
+
+    `more` are further tables, each in a JSON file of its name.
+    """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
@@ -62,8 +74,10 @@ def save_checkpoint(path: str | Path, config: PipelineConfig, model: torch.nn.Mo
             {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, fresh / "model.safetensors"
         )
         (fresh / "model.safetensors").chmod(0o644)  # safetensors makes it private to its writer
-        write_json(fresh / "config.json", {"format": FORMAT, **config.to_dict()})
+        write_json(fresh / "config.json", {"format": FORMAT, **config})
         write_json(fresh / "metrics.json", metrics)
+        for name, table in more.items():
+            write_json(fresh / f"{name}.json", table)
         fresh.chmod(0o755)
         old = fresh.with_name(fresh.name + ".old")
         if path.exists():
@@ -88,6 +102,27 @@ def load_checkpoint(name: str | Path) -> Checkpoint:
 
     Raises `CheckpointError` when it is missing, damaged, or not of this kind.
     """
+    path, data = open_folder(name)
+    if data.get("task") in TEXT_TASKS:
+        raise CheckpointError(f"{path}: is a text model, not one for events; use it with 'dvs-snn text'")
+    try:
+        config = PipelineConfig.from_dict(data)
+        if config.model == CLUSTERS:
+            tracker = ClusterConfig.from_dict(config.model_config)
+            return Checkpoint(config, tracker, read_table(path / "metrics.json"), path)
+        model = build_model(config.model, config.model_config)
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    load_weights(path, model)
+    _check_fit(path, config, model)
+    return Checkpoint(config, model.eval(), read_table(path / "metrics.json"), path)
+
+
+def open_folder(name: str | Path) -> tuple[Path, dict[str, Any]]:
+    """Where a checkpoint is, by its folder or the name of a shipped one, and its `config.json`.
+
+    Raises `CheckpointError` when there is none, or one of another version.
+    """
     path = Path(name)
     shipped = shipped_checkpoints()
     if not path.is_dir():
@@ -95,18 +130,15 @@ def load_checkpoint(name: str | Path) -> Checkpoint:
             known = ", ".join(shipped) or "none"
             raise CheckpointError(f"{name}: no such checkpoint folder, and none of that name ships (shipped: {known})")
         path = shipped[str(name)]
-    data = _read_json(path / "config.json")
+    data = read_table(path / "config.json")
     found = data.pop("format", None)
     if found != FORMAT:
         raise CheckpointError(f"{path}: config.json has format {found!r}, this version reads {FORMAT}")
-    try:
-        config = PipelineConfig.from_dict(data)
-        if config.model == CLUSTERS:
-            tracker = ClusterConfig.from_dict(config.model_config)
-            return Checkpoint(config, tracker, _read_json(path / "metrics.json"), path)
-        model = build_model(config.model, config.model_config)
-    except ConfigError as error:
-        raise CheckpointError(f"{path}: {error}") from None
+    return path, data
+
+
+def load_weights(path: Path, model: torch.nn.Module) -> None:
+    """Fill a network from the folder's `model.safetensors`; raises `CheckpointError` where that cannot be."""
     try:
         weights = load_file(path / "model.safetensors")
     except (OSError, SafetensorError) as error:
@@ -116,11 +148,9 @@ def load_checkpoint(name: str | Path) -> Checkpoint:
     except RuntimeError as error:
         detail = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise CheckpointError(f"{path}: model.safetensors does not fit config.json: {detail}") from None
-    _check_fit(path, config, model)
     broken = [key for key, value in weights.items() if value.is_floating_point() and not torch.isfinite(value).all()]
     if broken:
         raise CheckpointError(f"{path}: weights are not finite in {broken[0]}")
-    return Checkpoint(config, model.eval(), _read_json(path / "metrics.json"), path)
 
 
 def _check_fit(path: Path, config: PipelineConfig, model: Temporal) -> None:
@@ -135,7 +165,8 @@ def _check_fit(path: Path, config: PipelineConfig, model: Temporal) -> None:
         raise CheckpointError(f"{path}: {len(config.labels)} labels for a network of {classes} classes")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_table(path: Path) -> dict[str, Any]:
+    """A JSON object from a file of a checkpoint; raises `CheckpointError` when there is none."""
     try:
         data = json.loads(path.read_text())
     except FileNotFoundError:
