@@ -28,3 +28,7 @@ class PackageError(DvsSnnError):
 
 class SidecarError(DvsSnnError):
     """The Lava side-car failed, was killed, or did not answer in time."""
+
+
+class TextError(DvsSnnError):
+    """Text or tokens that cannot be used: empty, not UTF-8, too short, or of characters the model does not know."""
