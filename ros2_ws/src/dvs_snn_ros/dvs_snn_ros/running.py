@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 
 from dvs_snn.errors import DvsSnnError
 
@@ -85,12 +87,33 @@ SWITCH_S = 5e-4
 steps waits for the packets of a camera a dozen times."""
 
 
+LOOK_S = 0.2
+"""How often a node that hears nothing looks whether a signal has come."""
+
+
+class Signals:
+    """SIGINT and SIGTERM as a wish to end. rclpy's own handlers end the context at once, under threads that publish."""
+
+    def __init__(self) -> None:
+        self.came = False
+        self.interrupt = True
+        """Whether a signal breaks off what is being done, as loading a network; else it is only noted."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._hear)
+
+    def _hear(self, number: int, frame: Any) -> None:
+        self.came = True
+        if self.interrupt:
+            self.interrupt = False
+            raise KeyboardInterrupt
+
+
 def main(make: Callable[[], LifecycleNode], arguments: list[str] | None = None) -> int:
     """Run one node until it is told to stop; its parameter `autostart` says whether it begins by itself."""
-    rclpy.init(args=arguments)
     sys.setswitchinterval(SWITCH_S)
-    node = None
+    signals, node = Signals(), None
     try:
+        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
         node = make()
         executor = EventsExecutor()
         executor.add_node(node)
@@ -98,11 +121,13 @@ def main(make: Callable[[], LifecycleNode], arguments: list[str] | None = None) 
             node.trigger_configure() == TransitionCallbackReturn.SUCCESS
         ):
             node.trigger_activate()
-        while rclpy.ok():  # EventsExecutor.spin() of kilted waits by turning, and hears no signal
-            executor.spin_once(timeout_sec=0.5)
+        signals.interrupt = False
+        while rclpy.ok() and not signals.came:  # EventsExecutor.spin() of kilted waits by turning
+            executor.spin_once(timeout_sec=LOOK_S)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
+        signals.interrupt = False
         gc.unfreeze()  # what perception froze: the middleware's shared memory goes with the objects that hold it
         if node is not None:
             close = getattr(node, "close", None)
