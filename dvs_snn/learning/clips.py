@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dvs_snn.events import Events, Sensor, Window
+from dvs_snn.nn import State, Temporal
 from dvs_snn.representation import ChannelCounts, EventCounts, Representation, dense_batch
 
 
@@ -37,6 +38,10 @@ class Clip:
     @property
     def batch(self) -> int:
         return int(self.inputs.shape[1])
+
+    def scan(self, network: Temporal, state: State | None) -> tuple[Tensor, State]:
+        """The network's outputs at every bin, and its state after the last."""
+        return network(self.inputs, state)
 
     def to(self, device: torch.device | str) -> Clip:
         """The clip on a device."""

@@ -154,7 +154,7 @@ class BPTT:
             share = part.bins / clip.bins
             with SpikeRates(network, self.config.rate_weight > 0) as rates:
                 with self._precision(clip.inputs.device):
-                    outputs, state = network(part.inputs, state)
+                    outputs, state = part.scan(network, state)
                 outputs = outputs.float()
                 total = self.loss.total(outputs, part) / weight
                 if self.config.rate_weight:
