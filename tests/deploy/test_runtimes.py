@@ -100,6 +100,19 @@ def test_export_to_nir_writes_graphs(exported: Path, tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "nir").iterdir()} == {"backbone.nir", "head.nir", "head_composed.nir"}
 
 
+def test_bench_takes_turns_and_finds_a_ratio(exported: Path) -> None:
+    from dvs_snn.bench.loihi import full_resolution, measure
+    from dvs_snn.pipeline import load_checkpoint
+
+    report = measure(load_checkpoint(exported), seconds=0.4, lava=False)
+    assert report["steps"] >= 39 and not report["lava"]
+    for part in ("chip parts", "whole network"):
+        times = [report["times"][f"{part}, {form}"]["p50_ms"] for form in ("torch", "integers")]
+        assert report["ratios"][f"{part}, integers against torch"] == pytest.approx(times[0] / times[1], abs=0.02)
+    for layer in full_resolution():
+        layer.check()
+
+
 def test_changed_weights_are_refused(exported: Path, recording: Path, tmp_path: Path) -> None:
     import shutil
 
