@@ -35,11 +35,16 @@ class CrossEntropy:
     `tet`: of each bin alone, `1/N sum_t (1 - λ) CE(o[t], y[t]) + λ mean((o[t] - 1)²)` (Deng et al. 2022; λ is
     `anchor`), so every prefix of a clip is trained to decide. `mean`, `max`, `last`: of one output per recording in the
     clip, the mean, the maximum per class, or the last of its scored bins.
+
+    `frequencies` says how often each class is seen in training, relative to the others, where that is not how often it
+    will be met: `log frequencies` is added to the outputs that are judged (Menon et al. 2021), so the network learns to
+    answer as if all classes were equally frequent. Empty: nothing is added.
     """
 
     name: str = "tet"
     label_smoothing: float = 0.1
     anchor: float = 0.0
+    frequencies: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.name not in READ_OUTS:
@@ -48,6 +53,9 @@ class CrossEntropy:
             raise ConfigError(f"loss.label_smoothing is {self.label_smoothing}: must lie in 0..1")
         if not 0 <= self.anchor < 1:
             raise ConfigError(f"loss.anchor is {self.anchor}: must lie in 0..1")
+        object.__setattr__(self, "frequencies", tuple(float(each) for each in self.frequencies))  # YAML has lists
+        if any(each <= 0 for each in self.frequencies):
+            raise ConfigError("loss.frequencies: every class needs a number above 0")
 
     @property
     def additive(self) -> bool:
@@ -73,6 +81,12 @@ class CrossEntropy:
         return self._losses(read[judged], labels[judged]).sum()
 
     def _losses(self, outputs: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
+        if self.frequencies:
+            if len(self.frequencies) != outputs.shape[-1]:
+                raise ConfigError(
+                    f"loss.frequencies names {len(self.frequencies)} classes; the network has {outputs.shape[-1]}"
+                )
+            outputs = outputs + outputs.new_tensor(self.frequencies).log()
         losses = F.cross_entropy(outputs, labels, label_smoothing=self.label_smoothing, reduction="none")
         if self.anchor:
             losses = (1 - self.anchor) * losses + self.anchor * (outputs - 1).square().mean(-1)
