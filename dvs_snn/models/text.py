@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.nn import LIF, State, Temporal
-from dvs_snn.nn.documents import First, project, scan_documents
+from dvs_snn.nn.documents import First, rowwise, scan_documents
 from dvs_snn.nn.no_reset import NoResetLIF
-from dvs_snn.nn.ssm import DiagonalSSM
+from dvs_snn.nn.ssm import ComplexSSM, DiagonalSSM, SelectiveSSM
 
 NEURONS = ("no_reset", "hard_reset")
 
@@ -68,7 +68,9 @@ class TextConfig:
 
 
 MIXERS: dict[str, Callable[[TextConfig], Temporal]] = {
-    "ssm": lambda config: DiagonalSSM(config.width, config.states, (config.steps[0], config.steps[1])),
+    "ssm": lambda c: DiagonalSSM(c.width, c.states, (c.steps[0], c.steps[1])),
+    "complex_ssm": lambda c: ComplexSSM(c.width, c.states, (c.steps[0], c.steps[1])),
+    "selective_ssm": lambda c: SelectiveSSM(c.width, c.states, (c.steps[0], c.steps[1])),
 }
 """What links a token with those before it, by name: `Temporal`s of `width` channels."""
 
@@ -130,10 +132,10 @@ class TextBlock(Temporal):
         before = BlockState(None, None, None) if state is None else state
         ys, mixer = scan_documents(self.mixer, self.mixer_norm(xs), before.mixer, first)
         spikes, mixed = scan_documents(self.mixed, ys, before.mixed, first)
-        xs = xs + self.dropout(F.glu(project(self.mixer_out, spikes)))
-        currents = project(self.hidden_in, self.hidden_norm(xs))
+        xs = xs + self.dropout(rowwise(F.glu, rowwise(self.mixer_out, spikes)))
+        currents = rowwise(self.hidden_in, self.hidden_norm(xs))
         spikes, hidden = scan_documents(self.hidden, currents, before.hidden, first)
-        xs = xs + self.dropout(project(self.hidden_out, spikes))
+        xs = xs + self.dropout(rowwise(self.hidden_out, spikes))
         return xs, BlockState(mixer, mixed, hidden)
 
 
@@ -204,7 +206,7 @@ class TextNet(Temporal):
         if self.config.classes:
             before = self._no_mean(tokens.shape[1]) if state is None else state.mean
             xs, mean = _running_mean(xs, before, first)
-        return project(self.head, xs), TextState(blocks, mean)
+        return rowwise(self.head, xs), TextState(blocks, mean)
 
     def features(
         self, tokens: Int[Tensor, "time batch"], state: State | None = None, first: First | None = None

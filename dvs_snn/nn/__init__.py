@@ -8,7 +8,7 @@ from dvs_snn.nn.linear_neuron import LinearNeuron, RecurrentState
 from dvs_snn.nn.neurons import CUBALIF, LIF, PLIF, TCLIF, AdLIF, LeakyIntegrator
 from dvs_snn.nn.no_reset import NoResetLIF
 from dvs_snn.nn.sequential import Sequential
-from dvs_snn.nn.ssm import DiagonalSSM
+from dvs_snn.nn.ssm import ComplexSSM, DiagonalSSM, SelectiveSSM
 from dvs_snn.nn.surrogate import (
     ATan,
     FastSigmoid,
@@ -29,6 +29,7 @@ __all__ = [
     "TCLIF",
     "ATan",
     "AdLIF",
+    "ComplexSSM",
     "DiagonalSSM",
     "FastSigmoid",
     "LeakyIntegrator",
@@ -36,6 +37,7 @@ __all__ = [
     "NoResetLIF",
     "Rectangle",
     "RecurrentState",
+    "SelectiveSSM",
     "Sequential",
     "Sigmoid",
     "SlayerExponential",

@@ -1,15 +1,16 @@
-"""Several documents in one scan: state goes back to rest where one begins, and row by row projections."""
+"""Several documents in one scan: state goes back to rest where one begins, and functions of rows."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from dvs_snn.nn.temporal import State, Temporal, reset_where
 
@@ -46,14 +47,14 @@ def mask_array(first: Tensor | None) -> NDArray[np.bool_]:
     return NO_MASK if first is None else first.contiguous().numpy()
 
 
-def project(linear: nn.Module, xs: Float[Tensor, "*rows features"]) -> Float[Tensor, "*rows out"]:
-    """A linear map of every row; in float64 row by row, so that a row's result never depends on how many there are.
+def rowwise(function: Callable[[Tensor], Tensor], xs: Float[Tensor, "*rows features"]) -> Float[Tensor, "*rows out"]:
+    """A function of every row; in float64 row by row, so that a row's result never depends on how many there are.
 
-    A BLAS orders its sums by the number of rows. float64 is the precision of comparisons, where `step` equals the scan
-    to the bit; in float32 all rows are one product.
+    A BLAS orders its sums by the number of rows, and vector units round `exp` differently at the end of an array.
+    float64 is the precision of comparisons, where `step` equals the scan to the bit; in float32 all rows are one call.
     """
     if xs.dtype != torch.float64 or xs.dim() == 1:
-        return linear(xs)
+        return function(xs)
     rows = xs.reshape(-1, xs.shape[-1])
-    found = torch.cat([linear(row) for row in rows.split(1)])
+    found = torch.cat([function(row) for row in rows.split(1)])
     return found.view(*xs.shape[:-1], found.shape[-1])

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from dvs_snn.nn.documents import First, mask_array
+from dvs_snn.nn.documents import First, rowwise
 from dvs_snn.nn.neurons import LIF, LIFState
-from dvs_snn.nn.ssm import compiled
+from dvs_snn.nn.scan_function import Kernels, compiled, run_scan
 from dvs_snn.nn.ssm_kernel import leaky_backward, leaky_forward
 from dvs_snn.nn.surrogate import Surrogate
 from dvs_snn.nn.temporal import State
+
+LEAK = Kernels(leaky_forward, leaky_backward, inputs=1, states=1)
 
 
 class NoResetLIF(LIF):
@@ -58,7 +59,7 @@ class NoResetLIF(LIF):
         beta = self.beta.to(xs.dtype).clamp(0, 1)
         potentials, membrane = leaky_scan(xs, state.membrane, beta, first)
         over = potentials - self.threshold.to(xs.dtype)
-        return F.gelu(over) if self.smooth else self.surrogate(over), LIFState(membrane)
+        return rowwise(F.gelu, over) if self.smooth else self.surrogate(over), LIFState(membrane)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, smooth={self.smooth}"
@@ -72,7 +73,8 @@ def leaky_scan(
 ) -> tuple[Float[Tensor, "time batch width"], Float[Tensor, "batch width"]]:
     """`u <- β u + x` at every step, and the last u; compiled on the CPU, plain torch elsewhere."""
     if compiled(xs):
-        return _Leak.apply(xs, membrane, beta, first)
+        ys, (end,) = run_scan(LEAK, first, xs, xs, membrane, beta)
+        return ys, end
     outputs = []
     for t, x in enumerate(xs):
         if first is not None:
@@ -80,26 +82,3 @@ def leaky_scan(
         membrane = beta * membrane + x
         outputs.append(membrane)
     return torch.stack(outputs), membrane
-
-
-class _Leak(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, xs: Tensor, membrane: Tensor, beta: Tensor, first: Tensor | None) -> tuple[Tensor, Tensor]:
-        xs, beta = xs.contiguous(), beta.contiguous()
-        ys, end = torch.empty_like(xs), membrane.to(xs.dtype, copy=True).contiguous()
-        leaky_forward(xs.numpy(), end.numpy(), beta.numpy(), mask_array(first), ys.numpy())
-        ctx.save_for_backward(membrane, beta, ys)
-        ctx.first = first
-        ctx.set_materialize_grads(False)
-        return ys, end
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        membrane, beta, ys = ctx.saved_tensors
-        gy = torch.zeros_like(ys) if grads[0] is None else grads[0].contiguous()
-        gu = torch.zeros_like(membrane) if grads[1] is None else grads[1].clone(memory_format=torch.contiguous_format)
-        gx, ga = torch.empty_like(ys), torch.zeros_like(beta)
-        start = (membrane.contiguous().numpy(), beta.numpy(), mask_array(ctx.first), ys.numpy())
-        leaky_backward(*start, *(g.numpy() for g in (gy, gu, gx, ga)))
-        return gx, gu, ga, None

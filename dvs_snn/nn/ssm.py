@@ -1,19 +1,36 @@
-"""The diagonal state-space mixer: every channel remembers its past on several time scales; linear, spikes follow it."""
+"""Diagonal state-space mixers: every channel remembers its past on several time scales; linear, spikes follow them.
+
+What depends on the input alone is parallel over channels, and time is one compiled loop: the same operations for one
+token as for a thousand, so `step` equals the scan to the bit, at O(states) per channel and token.
+"""
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from dvs_snn.errors import ConfigError
-from dvs_snn.nn.documents import First, mask_array
-from dvs_snn.nn.ssm_kernel import ssm_backward, ssm_forward
+from dvs_snn.nn.documents import First, rowwise
+from dvs_snn.nn.scan_function import Kernels, compiled, run_scan
+from dvs_snn.nn.ssm_kernel import (
+    complex_backward,
+    complex_forward,
+    selective_backward,
+    selective_forward,
+    ssm_backward,
+    ssm_forward,
+)
 from dvs_snn.nn.temporal import State, Temporal
+
+REAL = Kernels(ssm_forward, ssm_backward, inputs=1, states=1)
+COMPLEX = Kernels(complex_forward, complex_backward, inputs=1, states=2)
+SELECTIVE = Kernels(selective_forward, selective_backward, inputs=2, states=1)
 
 
 class SSMState(NamedTuple):
@@ -22,32 +39,37 @@ class SSMState(NamedTuple):
     hidden: Tensor
 
 
-class DiagonalSSM(Temporal):
-    """Real diagonal state space (S4D-Real: Gu et al. 2022), channel by channel: `[time, batch, width]` to the same.
+class ComplexState(NamedTuple):
+    """Hidden state, real and imaginary part, `[batch, states, width]`."""
 
-        h_n <- a_n h_n + x          a_n = exp(-Δ λ_n)
-        y = D x + Σ_n C_n (1 - a_n) h_n
+    real: Tensor
+    imaginary: Tensor
 
-    `λ_n` starts as 1..N and Δ log-uniform over `steps`, one per channel: each of the N states is a leaky integrator of
-    gain 1, their time constants `1 / Δ λ_n` steps. All are learned.
-    """
+
+class _StateSpace(Temporal):
+    """What the three state spaces share: `[time, batch, width]` to the same, with a direct path `D x`."""
 
     takes_first: ClassVar[bool] = True
+    state_type: ClassVar[Any] = SSMState
 
-    def __init__(self, width: int, states: int = 16, steps: tuple[float, float] = (0.01, 1.0)) -> None:
+    def __init__(self, width: int, states: int, steps: tuple[float, float]) -> None:
         super().__init__()
         if width < 1 or states < 1:
             raise ConfigError(f"state space: width and states must be at least 1, got {width} and {states}")
-        low, high = (math.log(step) for step in steps)
-        log_step = low + (high - low) * torch.rand(width)
-        self.width, self.states = width, states
-        self.log_rate = nn.Parameter(torch.log(torch.arange(1.0, states + 1)).unsqueeze(1) + log_step)
-        self.out = nn.Parameter(torch.randn(states, width) / math.sqrt(states))
+        if not 0 < steps[0] <= steps[1]:
+            raise ConfigError(f"state space: steps is a range above 0, low <= high, got {steps}")
+        self.width, self.states, self.steps = width, states, steps
         self.skip = nn.Parameter(torch.ones(width))
 
-    def initial_state(self, batch: int, shape: tuple[int, ...]) -> SSMState:
+    def _log_steps(self) -> Tensor:
+        """One Δ per channel, log-uniform over `steps`."""
+        low, high = (math.log(step) for step in self.steps)
+        return low + (high - low) * torch.rand(self.width)
+
+    def initial_state(self, batch: int, shape: tuple[int, ...]) -> Any:
         self.output_shape(shape)
-        return SSMState(self.log_rate.new_zeros(batch, self.states, self.width))
+        zeros = self.skip.new_zeros(batch, self.states, self.width)
+        return self.state_type(*(zeros.clone() for _ in self.state_type._fields))
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if tuple(shape) != (self.width,):
@@ -60,63 +82,131 @@ class DiagonalSSM(Temporal):
 
     def forward(
         self, xs: Float[Tensor, "time batch width"], state: State | None = None, first: First | None = None
-    ) -> tuple[Float[Tensor, "time batch width"], SSMState]:
+    ) -> tuple[Float[Tensor, "time batch width"], Any]:
+        if len(xs) == 0:
+            raise ValueError("a sequence needs at least one step")
         if state is None:
             state = self.initial_state(xs.shape[1], tuple(xs.shape[2:]))
-        decay = torch.exp(-torch.exp(self.log_rate)).to(xs.dtype)
-        gain = self.out.to(xs.dtype) * (1 - decay)
-        ys, hidden = diagonal_scan(xs, state.hidden, decay, gain, first)
-        return ys + self.skip * xs, SSMState(hidden)
+        if state[0].shape != (xs.shape[1], self.states, self.width):
+            raise ValueError(f"state of shape {tuple(state[0].shape)} does not fit an input of shape {tuple(xs.shape)}")
+        ys, end = self._scan(xs, tuple(state), first)
+        return ys + self.skip * xs, self.state_type(*end)
+
+    @abstractmethod
+    def _scan(
+        self, xs: Tensor, state: tuple[Tensor, ...], first: First | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]: ...
+
+    def products_per_step(self) -> int:
+        """Multiplications per sample and step that no weight matrix shows."""
+        return self.width * (2 * self.states * len(self.state_type._fields) ** 2 + 1)
 
     def extra_repr(self) -> str:
         return f"{self.width}, states={self.states}"
 
 
-def diagonal_scan(
-    xs: Float[Tensor, "time batch width"],
-    hidden: Float[Tensor, "batch states width"],
-    decay: Float[Tensor, "states width"],
-    gain: Float[Tensor, "states width"],
-    first: First | None = None,
-) -> tuple[Float[Tensor, "time batch width"], Float[Tensor, "batch states width"]]:
-    """`h_n <- decay_n h_n + x`, `y = Σ_n gain_n h_n`, and the last h; compiled on the CPU, plain torch elsewhere."""
-    if compiled(xs):
-        return _Scan.apply(xs, hidden, decay, gain, first)
-    outputs = []
-    for t, x in enumerate(xs):
-        if first is not None:
-            hidden = hidden.masked_fill(first[t].view(-1, 1, 1), 0)
-        hidden = decay * hidden + x.unsqueeze(1)
-        outputs.append((gain * hidden).sum(1))
-    return torch.stack(outputs), hidden
+class DiagonalSSM(_StateSpace):
+    """Real diagonal state space (S4D-Real: Gu et al. 2022), channel by channel.
+
+        h_n <- a_n h_n + x          a_n = exp(-Δ λ_n)
+        y = D x + Σ_n C_n (1 - a_n) h_n
+
+    `λ_n` starts as 1..N and Δ log-uniform over `steps`, one per channel: each of the N states is a leaky integrator of
+    gain 1, their time constants `1 / Δ λ_n` steps. All are learned. A chip's leaky integrators compute the same.
+    """
+
+    def __init__(self, width: int, states: int = 16, steps: tuple[float, float] = (0.01, 1.0)) -> None:
+        super().__init__(width, states, steps)
+        self.log_rate = nn.Parameter(torch.log(torch.arange(1.0, states + 1)).unsqueeze(1) + self._log_steps())
+        self.out = nn.Parameter(torch.randn(states, width) / math.sqrt(states))
+
+    def _scan(self, xs: Tensor, state: tuple[Tensor, ...], first: First | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        decay = torch.exp(-torch.exp(self.log_rate)).to(xs.dtype)
+        gain = self.out.to(xs.dtype) * (1 - decay)
+        if compiled(xs):
+            return run_scan(REAL, first, xs, xs, *state, decay, gain)
+        (hidden,), outputs = state, []
+        for t, x in enumerate(xs):
+            hidden = decay * _begin(hidden, t, first) + x.unsqueeze(1)
+            outputs.append((gain * hidden).sum(1))
+        return torch.stack(outputs), (hidden,)
 
 
-def compiled(xs: Tensor) -> bool:
-    """Whether the compiled scans serve this input."""
-    return xs.device.type == "cpu" and xs.dtype in (torch.float32, torch.float64)
+class ComplexSSM(_StateSpace):
+    """Complex diagonal state space (S4D-Lin: Gu et al. 2022): damped rotations, so it also keeps order and rhythm.
+
+        h_n <- a_n h_n + x          a_n = exp(Δ A_n),  A_n = -exp(log_damping_n) + i ω_n
+        y = D x + 2 Re Σ_n C_n (a_n - 1) / A_n h_n
+
+    A starts as `-1/2 + i π n`, Δ log-uniform over `steps`. Two real states and four products per complex one.
+    """
+
+    state_type: ClassVar[Any] = ComplexState
+
+    def __init__(self, width: int, states: int = 8, steps: tuple[float, float] = (0.01, 1.0)) -> None:
+        super().__init__(width, states, steps)
+        self.log_step = nn.Parameter(self._log_steps())
+        self.log_damping = nn.Parameter(torch.full((states, width), math.log(0.5)))
+        self.frequency = nn.Parameter(math.pi * torch.arange(states).unsqueeze(1).expand(states, width).clone())
+        self.out = nn.Parameter(torch.randn(2, states, width) / math.sqrt(2 * states))
+
+    def coefficients(self) -> tuple[Tensor, Tensor]:
+        """a and the gains `2 C (a - 1) / A`, complex `[states, width]`."""
+        rate = torch.complex(-torch.exp(self.log_damping), self.frequency)
+        decay = torch.exp(torch.exp(self.log_step) * rate)
+        return decay, 2 * torch.complex(self.out[0], self.out[1]) * (decay - 1) / rate
+
+    def _scan(self, xs: Tensor, state: tuple[Tensor, ...], first: First | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        decay, gain = self.coefficients()
+        parts = (decay.real, decay.imag, gain.real, gain.imag)
+        if compiled(xs):
+            return run_scan(COMPLEX, first, xs, xs, *state, *parts)
+        ar, ai, cr, ci = (part.to(xs.dtype) for part in parts)
+        (re, im), outputs = state, []
+        for t, x in enumerate(xs):
+            re, im = _begin(re, t, first), _begin(im, t, first)
+            re, im = ar * re - ai * im + x.unsqueeze(1), ar * im + ai * re
+            outputs.append((cr * re - ci * im).sum(1))
+        return torch.stack(outputs), (re, im)
 
 
-class _Scan(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, xs: Tensor, hidden: Tensor, decay: Tensor, gain: Tensor, first: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        xs, decay, gain = xs.contiguous(), decay.contiguous(), gain.contiguous()
-        ys, end = torch.empty_like(xs), hidden.to(xs.dtype, copy=True).contiguous()
-        ssm_forward(xs.numpy(), end.numpy(), decay.numpy(), gain.numpy(), mask_array(first), ys.numpy())
-        ctx.save_for_backward(xs, hidden, decay, gain)
-        ctx.first = first
-        ctx.set_materialize_grads(False)
-        return ys, end
+class SelectiveSSM(_StateSpace):
+    """Real diagonal state space whose step Δ depends on the input (the selection of Mamba: Gu & Dao 2023).
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        xs, hidden, decay, gain = ctx.saved_tensors
-        gy = torch.zeros_like(xs) if grads[0] is None else grads[0].contiguous()
-        gh = torch.zeros_like(hidden) if grads[1] is None else grads[1].clone(memory_format=torch.contiguous_format)
-        gx, ga, gc = torch.empty_like(xs), torch.zeros_like(decay), torch.zeros_like(gain)
-        arrays = [tensor.numpy() for tensor in (xs, hidden.contiguous(), decay, gain)]
-        arrays += [mask_array(ctx.first), *(grad.numpy() for grad in (gy, gh, gx, ga, gc))]
-        ssm_backward(*arrays)
-        return gx, gh, ga, gc, None
+        Δ = softplus(W x + b)       a_n = exp(-Δ λ_n)
+        h_n <- a_n h_n + (1 - a_n) x
+        y = D x + Σ_n C_n h_n
+
+    A large Δ forgets what was and takes the token in, a small one passes over it. W has rank `rank`.
+    """
+
+    def __init__(
+        self, width: int, states: int = 16, steps: tuple[float, float] = (0.01, 1.0), rank: int | None = None
+    ) -> None:
+        super().__init__(width, states, steps)
+        rank = rank if rank is not None else max(1, width // 16)
+        self.log_rate = nn.Parameter(torch.log(torch.arange(1.0, states + 1)).unsqueeze(1).repeat(1, width))
+        self.out = nn.Parameter(torch.randn(states, width) / math.sqrt(states))
+        self.select = nn.Sequential(nn.Linear(width, rank, bias=False), nn.Linear(rank, width))
+        step = torch.exp(self._log_steps())
+        with torch.no_grad():
+            self.select[1].bias.copy_(step + torch.log(-torch.expm1(-step)))  # softplus of it is the step
+            self.select[1].weight.mul_(0.1)
+
+    def _scan(self, xs: Tensor, state: tuple[Tensor, ...], first: First | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        choice = rowwise(self.select, xs)
+        rate, gain = torch.exp(self.log_rate), self.out
+        if compiled(xs):
+            return run_scan(SELECTIVE, first, xs, xs, choice, *state, rate, gain)
+        (hidden,), outputs = state, []
+        steps = F.softplus(choice)
+        for t, x in enumerate(xs):
+            decay = torch.exp(-steps[t].unsqueeze(1) * rate)
+            hidden = x.unsqueeze(1) + decay * (_begin(hidden, t, first) - x.unsqueeze(1))
+            outputs.append((gain * hidden).sum(1))
+        return torch.stack(outputs), (hidden,)
+
+
+def _begin(hidden: Tensor, t: int, first: First | None) -> Tensor:
+    """The state before step t: at rest in rows where a document begins."""
+    return hidden if first is None else hidden.masked_fill(first[t].view(-1, 1, 1), 0)
