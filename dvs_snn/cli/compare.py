@@ -88,28 +88,67 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _accuracy(args: argparse.Namespace, checkpoint: Any, package: Any) -> int:
+    """Decisions on simulated test recordings; a batch of them is in memory at a time."""
     import json
+    import time
 
+    import numpy as np
     from tqdm import tqdm
 
     from dvs_snn.deploy import integer_parts, split
     from dvs_snn.errors import ConfigError
-    from dvs_snn.learning import SimulatedGestures, SimulatedGesturesConfig, evaluate
+    from dvs_snn.learning import SimulatedGestures, SimulatedGesturesConfig
+    from dvs_snn.learning.evaluate import decisions_of
+    from dvs_snn.learning.metrics import classification
+    from dvs_snn.pipeline import recording_label
 
     if args.recordings < 1:
         raise ConfigError(f"--recordings {args.recordings}: must be above zero")
-    recordings = SimulatedGestures(SimulatedGesturesConfig(test=args.recordings), "test", checkpoint.config.sensor)
+    config = checkpoint.config
+    rule = config.decision
+    recordings = SimulatedGestures(SimulatedGesturesConfig(test=args.recordings), "test", config.sensor)
     recordings.prepare()
-    results = {}
-    parts = split(checkpoint.model)
-    for name, network in (("float", checkpoint.model), ("integer", parts.with_parts(*integer_parts(package.layers)))):
+    networks = {
+        "float": checkpoint.model,
+        "integer": split(checkpoint.model).with_parts(*integer_parts(package.layers)),
+    }
+    truth = [recordings.label_and_seed(index)[0] for index in range(len(recordings))]
+    results: dict[str, dict[str, Any]] = {}
+    labels: dict[str, Any] = {}
+    each_window: dict[str, Any] = {}
+    for name, network in networks.items():
+        decided, said = [], []
+        begun = time.monotonic()
         with tqdm(total=len(recordings), desc=name, unit="recording", file=sys.stderr) as bar:
-            found = evaluate(checkpoint.config, network, recordings, advance=bar.update)
+            for _, decisions in decisions_of(config, network, recordings):
+                decided.append(recording_label(decisions, config.bin_us, rule.warmup_us, rule.whole))
+                said.append(np.array([decision.index for decision in decisions]))
+                bar.update()
+        spent_s = time.monotonic() - begun
+        labels[name], each_window[name] = np.array(decided), np.concatenate(said)
+        found = classification(truth, decided, config.labels)
         results[name] = {key: found[key] for key in ("n", "accuracy", "accuracy_low", "accuracy_high")}
+        results[name]["seconds_per_recording"] = round(spent_s / len(recordings), 4)
+    right = {name: found == np.array(truth) for name, found in labels.items()}
+    both = {
+        "lost_points": round(100 * float(right["float"].mean() - right["integer"].mean()), 3),
+        "only_float_right": int((right["float"] & ~right["integer"]).sum()),
+        "only_integer_right": int((right["integer"] & ~right["float"]).sum()),
+        "same_decision": float((labels["float"] == labels["integer"]).mean()),
+        "same_window": float((each_window["float"] == each_window["integer"]).mean()),
+    }
     if args.json:
-        print(json.dumps({"checkpoint": str(args.checkpoint), "data": recordings.source, **results}))
+        print(json.dumps({"checkpoint": str(args.checkpoint), "data": recordings.source, **results, "both": both}))
         return 0
     for name, found in results.items():
         interval = f"95 %: {found['accuracy_low']:.4f} to {found['accuracy_high']:.4f}"
-        print(f"{name:8s} accuracy {found['accuracy']:.4f} ({interval}) on {found['n']} simulated recordings")
+        print(
+            f"{name:8s} accuracy {found['accuracy']:.4f} ({interval}) on {found['n']} simulated recordings, "
+            f"{found['seconds_per_recording']:.3f} s each"
+        )
+    print(
+        f"integer loses {both['lost_points']:.2f} points ({both['only_float_right']} recordings right in float only, "
+        f"{both['only_integer_right']} in integers only); same decision on {both['same_decision']:.1%} of the "
+        f"recordings, {both['same_window']:.1%} of the windows"
+    )
     return 0

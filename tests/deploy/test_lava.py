@@ -14,13 +14,17 @@ import numpy as np
 import pytest
 import torch
 
-from dvs_snn.deploy import ConvLIF, LoihiPackage, package_of, split
+from dvs_snn.deploy import ConvLIF, LoihiPackage, package_of, quantize, simulated_calibration, split
+from dvs_snn.deploy.compare import compare
 from dvs_snn.deploy.lava_client import Sidecar, fixed_graph, float_backbone_graph, float_head_graph
 from dvs_snn.deploy.package import HOLD, RESET, RUN, run_layers
 from dvs_snn.errors import SidecarError
+from dvs_snn.events import EventStream, open_recording, stream_of, windows
+from dvs_snn.events.simulate import GESTURES, simulate_gesture
 from dvs_snn.models import GestureNet
 from dvs_snn.nn import TCLIF
-from dvs_snn.pipeline import load_checkpoint
+from dvs_snn.pipeline import Checkpoint, load_checkpoint
+from dvs_snn.representation import dense_batch
 from tests.deploy.conftest import counts
 
 pytestmark = [
@@ -115,6 +119,50 @@ def test_two_thousand_steps_of_the_shipped_network() -> None:
     for spikes, expected in zip(found, wanted, strict=True):
         assert expected.any()
         assert np.array_equal(spikes, expected)
+
+
+def windows_of(checkpoint: Checkpoint, *streams: EventStream) -> np.ndarray:
+    """Counts of recordings, one after the other."""
+    config = checkpoint.config
+    maps = [config.representation(window, config.sensor) for part in streams for window in windows(part, config.bin_us)]
+    return dense_batch(maps).numpy()
+
+
+def assert_chain_holds(package: LoihiPackage, maps: np.ndarray) -> None:
+    """Float in Lava is float in torch; the integers are fake-quantised torch and Lava's fixed point."""
+    found = compare(load_checkpoint("gesture").model, package, maps, lava=True, limit_s=60)
+    chain = {(each.name, each.reference): each for each in found.differences}
+    for pair in (
+        ("lava float", "float"),
+        ("integer", "fake-quantised, rounded states"),
+        ("lava fixed", "integer"),
+    ):
+        each = chain[pair]
+        assert each.backbone_spikes > 100 * len(maps) and each.head_spikes > len(maps)
+        assert (each.backbone, each.head) == (0, 0), each
+
+
+@pytest.mark.slow
+def test_the_shipped_network_over_two_thousand_simulated_steps() -> None:
+    checkpoint = load_checkpoint("gesture")
+    sensor = checkpoint.config.sensor
+    clips = [simulate_gesture(label, 1.85, 50_000_000 + label, sensor) for label in range(len(GESTURES))]
+    maps = windows_of(checkpoint, *(stream_of(events, sensor) for events in clips))
+    assert len(maps) > 2000
+    assert_chain_holds(package_of(checkpoint), maps)
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.parametrize("exponent", [None, 2])
+def test_the_shipped_network_on_real_gestures(data_dir: Path, exponent: int | None) -> None:
+    checkpoint = load_checkpoint("gesture")
+    files = sorted((data_dir / "recordings/dvs128_gesture").glob("*.aedat4"))
+    maps = windows_of(checkpoint, *(open_recording(str(file)) for file in files))
+    package = package_of(checkpoint)
+    if exponent is not None:
+        package = quantize(checkpoint.model, simulated_calibration(checkpoint.config), exponent)
+    assert_chain_holds(package, maps)
 
 
 def test_float_equals_torch_in_double_precision(package: LoihiPackage, network: GestureNet) -> None:

@@ -109,7 +109,8 @@ def test_bench_takes_turns_and_finds_a_ratio(exported: Path) -> None:
     for part in ("chip parts", "whole network"):
         times = [report["times"][f"{part}, {form}"]["p50_ms"] for form in ("torch", "integers")]
         assert report["ratios"][f"{part}, integers against torch"] == pytest.approx(times[0] / times[1], abs=0.02)
-    for layer in full_resolution():
+    convolutions, recurrent = full_resolution()
+    for layer in (*convolutions, recurrent):
         layer.check()
 
 
