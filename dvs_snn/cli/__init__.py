@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dvs_snn import __version__
 from dvs_snn.errors import DvsSnnError
 
-ORDER = ("demo", "simulate", "info", "convert", "train", "evaluate", "replay", "bench", "export", "compare")
+ORDER = ("demo", "simulate", "info", "convert", "train", "evaluate", "replay", "bench", "export", "compare", "text")
 
 
 class _Parser(argparse.ArgumentParser):

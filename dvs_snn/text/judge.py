@@ -1,0 +1,71 @@
+"""A text model on a file or folder, as `dvs-snn text evaluate` judges it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import Any
+
+from tqdm import tqdm
+
+from dvs_snn.learning.measures import CostMeter
+from dvs_snn.text.checkpoint import LANGUAGE, TextModel
+from dvs_snn.text.data import open_sentences, open_text
+from dvs_snn.text.evaluate import evaluate_sentences, evaluate_stream, evaluate_text
+from dvs_snn.text.recipe import TextDataConfig, text_recipe_from
+
+
+def data_of(model: TextModel, path: str) -> TextDataConfig:
+    """How the model's training data were read, for other data."""
+    recipe = model.metrics.get("recipe")
+    data = text_recipe_from(recipe).data if isinstance(recipe, dict) else TextDataConfig()
+    return replace(data, path=path)
+
+
+def judge(
+    model: TextModel, path: str, split: str = "test", length: int | None = None, device: str = "cpu"
+) -> dict[str, Any]:
+    """Task, data, split, accuracy with its interval, loss, and what it costs (`measures.CostMeter`)."""
+    data = data_of(model, path)
+    meter = CostMeter(model.network)
+    if model.task == LANGUAGE:
+        text = open_text(data, model.tokenizer, split)
+        length = length or data.length
+        with tqdm(total=(len(text) - 1) // length, desc="evaluate", unit="window", file=sys.stderr) as bar:
+            found = evaluate_text(model.network, text, length, device=device, advance=bar.update, meter=meter)
+        source = text.source
+        found = {**found, "length": length, "streamed": evaluate_stream(model.network, text, device)}
+    else:
+        sentences = open_sentences(data, model.tokenizer, model.labels, split)
+        source = sentences.source
+        with tqdm(total=len(sentences), desc="evaluate", unit="sentence", file=sys.stderr) as bar:
+            found = evaluate_sentences(
+                model.network, sentences, model.labels, device=device, advance=bar.update, meter=meter
+            )
+    return {"task": model.task, "data": source, "split": split, **found, "costs": meter.report()}
+
+
+def describe(result: dict[str, Any]) -> str:
+    """The measures for a reader."""
+    what = "tokens" if result["task"] == LANGUAGE else "sentences"
+    lines = [
+        f"{result['task']} on {result['data']}, split {result['split']}: {result['n']} {what}",
+        f"accuracy {result['accuracy']:.4f} (95 %: {result['accuracy_low']:.4f} to {result['accuracy_high']:.4f}), "
+        f"loss {result['loss']:.4f}",
+    ]
+    if result["task"] == LANGUAGE:
+        streamed = result["streamed"]
+        lines.append(
+            f"windows of {result['length']} tokens from rest: {result['bits_per_token']:.4f} bits per token; "
+            f"as one stream: loss {streamed['loss']:.4f}, {streamed['bits_per_token']:.4f} bits"
+        )
+    costs = result["costs"]
+    operations = costs["synaptic_operations"]
+    lines.append(
+        f"per token: {costs['spikes_per_bin']:.0f} spikes, {operations['effective_acs'] / 1e3:.0f} k accumulates, "
+        f"{operations['effective_macs'] / 1e3:.0f} k multiply-accumulates (dense {operations['dense'] / 1e3:.0f} k)"
+    )
+    lines.append("layer, neurons, rate (T phi at T = 1)")
+    for name, layer in costs["layers"].items():
+        lines.append(f"  {name[:28]:28s} {layer['neurons']:6d} {layer['rate']:.4f} {layer['each_bin']['gate']}")
+    return "\n".join(lines)
