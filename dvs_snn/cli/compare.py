@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         return _accuracy(args, checkpoint, package)
 
     from dvs_snn.deploy.compare import compare, describe
-    from dvs_snn.deploy.energy import TABLES, estimate, report, twin_macs
+    from dvs_snn.deploy.energy import TABLES, estimate, report, spikes_per_neuron, twin_macs
     from dvs_snn.events import Sensor, windows
     from dvs_snn.events.files import open_recording
     from dvs_snn.events.resample import Resample
@@ -75,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
             "differences": [asdict(each) for each in result.differences],
             "energy": energy,
             "twin_macs": twin_macs(package.layers),
+            "spikes_per_neuron": spikes_per_neuron(result.counts),
             "parts": package.parts,
         }
         print(json.dumps(about))

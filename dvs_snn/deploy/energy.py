@@ -1,9 +1,10 @@
 """Energy of a network from exact counts and published tables: always modelled, never measured.
 
-A table is energy per operation: a synaptic operation (an input that is not zero times a weight that is not zero), an
-update of a neuron, a spike that leaves, a hop between cores. The non-spiking twin is counted as the same layers
-computed densely, each multiplication with its accumulation, at a stated bit width; both sides leave out memory and idle
-power, which a comparison of chips cannot (see docs/deploy.md).
+A table is energy per operation: a synaptic operation (an input that is not zero times a weight that is not zero; an
+addition where inputs are spikes, a multiplication with its addition where they are graded), an update of a neuron, a
+spike that leaves, a hop between cores. The non-spiking twin is counted as the same layers computed densely, each
+multiplication with its addition, in the same arithmetic; both sides leave out memory and idle power, which a comparison
+of chips cannot: with memory a spiking layer wins only below `FAIR_SPIKES` (see docs/deploy.md).
 """
 
 from __future__ import annotations
@@ -27,24 +28,40 @@ class EnergyTable:
     name: str
     source: str
     synapse_j: float
+    graded_j: float
     neuron_j: float
     spike_j: float = 0.0
     hop_j: float = 0.0
     unit: str = "J"
+    twin_j: float = 0.0
+    """A multiplication with its addition in the non-spiking twin; 0 where the machine runs no such network."""
 
 
 TABLES: dict[str, EnergyTable] = {
     table.name: table
     for table in (
-        EnergyTable("loihi1-davies2018", "Davies et al. 2018, table 2", 23.6e-12, 81e-12, 1.7e-12, 3.5e-12),
-        EnergyTable("horowitz45", "Horowitz 2014, 45 nm, 32-bit float addition", 0.9e-12, 0.9e-12),
-        EnergyTable("ndns-proxy", "Intel N-DNS challenge 2023: SynOPS + 10 NeuronOPS", 1.0, 10.0, unit="operations"),
+        EnergyTable("loihi1-davies2018", "Davies et al. 2018, table 2", 23.6e-12, 23.6e-12, 81e-12, 1.7e-12, 3.5e-12),
+        EnergyTable(
+            "horowitz45-float32", "Horowitz 2014, 45 nm, 32-bit float", 0.9e-12, 4.6e-12, 4.6e-12, twin_j=4.6e-12
+        ),
+        EnergyTable(
+            "horowitz45-int8",
+            "Horowitz 2014, 45 nm, 8-bit products in 32-bit sums, 32-bit states",
+            0.1e-12,
+            0.3e-12,
+            3.2e-12,
+            twin_j=0.3e-12,
+        ),
+        EnergyTable(
+            "ndns-proxy", "Intel N-DNS challenge 2023: SynOPS + 10 NeuronOPS", 1.0, 1.0, 10.0, unit="operations"
+        ),
     )
 }
 """Energy tables by name. Intel has published none for Loihi 2."""
 
-MAC_J = {32: 4.6e-12, 8: 0.23e-12}
-"""45 nm multiplication with accumulation (Horowitz 2014): 32-bit float, 8-bit integer."""
+FAIR_SPIKES = 0.28
+"""Spikes per neuron and inference below which a spiking layer beats a network of few bits once memory is counted
+(arXiv 2409.08290); who counts additions against multiplications alone finds 5."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +89,7 @@ def estimate(counts: Sequence[LayerCounts], table: str = "loihi1-davies2018") ->
     for part in counts:
         steps = max(part.steps, 1)
         numbers = part.operations / steps, float(part.neurons), part.spikes / steps, hops(part) / steps
-        prices = use.synapse_j, use.neuron_j, use.spike_j, use.hop_j
+        prices = use.graded_j if part.graded else use.synapse_j, use.neuron_j, use.spike_j, use.hop_j
         layers[part.name] = sum(number * price for number, price in zip(numbers, prices, strict=True))
         totals = [total + number for total, number in zip(totals, numbers, strict=True)]
     operations, updates, spikes, crossed = totals
@@ -102,16 +119,23 @@ def twin_macs(layers: Sequence[ChipLayer]) -> int:
 
 
 def report(layers: Sequence[ChipLayer], counts: Sequence[LayerCounts]) -> list[str]:
-    """Lines for a reader: every table, and the twin beside it."""
-    lines = ["energy of the chip parts per bin (modelled, not measured)"]
-    for name in TABLES:
-        found = estimate(counts, name)
-        amount = f"{found.energy / 1e3:,.1f} k operations" if found.unit != "J" else f"{found.energy * 1e6:,.3f} uJ"
-        lines.append(
-            f"  {name:18s} {amount}  ({found.operations:,.0f} synaptic operations, {found.updates:,.0f} neuron "
-            f"updates, {found.spikes:,.0f} spikes, {found.hops:,.0f} hops)"
-        )
-    macs = twin_macs(layers)
-    for bits, price in MAC_J.items():
-        lines.append(f"  non-spiking twin, {bits:2d} bit, 45 nm: {macs * price * 1e6:,.3f} uJ  ({macs:,} MAC, dense)")
+    """Lines for a reader: the counts, every table, and the twin beside it."""
+    one, macs = estimate(counts), twin_macs(layers)
+    lines = [
+        "energy of the chip parts per bin (modelled, not measured)",
+        f"  {one.operations:,.0f} synaptic operations, {one.updates:,.0f} neuron updates, {one.spikes:,.0f} spikes, "
+        f"{one.hops:,.0f} hops; non-spiking twin {macs:,} MAC, computed densely",
+    ]
+    for name, table in TABLES.items():
+        energy = estimate(counts, name).energy
+        amount = f"{energy * 1e6:8.3f} uJ" if table.unit == "J" else f"{energy / 1e3:8.1f} k operations"
+        twin = f"   non-spiking twin {macs * table.twin_j * 1e6:8.3f} uJ" if table.twin_j else ""
+        lines.append(f"  {name:18s} {amount}{twin}")
+    rates = ", ".join(f"{name} {rate:.3f}" for name, rate in spikes_per_neuron(counts).items())
+    lines.append(f"  spikes per neuron and bin: {rates}; with memory counted, fair below {FAIR_SPIKES}")
     return lines
+
+
+def spikes_per_neuron(counts: Sequence[LayerCounts]) -> dict[str, float]:
+    """Mean spikes per neuron and bin of every layer, for one sequence at a time."""
+    return {part.name: part.spikes / max(part.steps, 1) / part.neurons for part in counts}

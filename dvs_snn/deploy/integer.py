@@ -29,6 +29,8 @@ class LayerCounts:
     name: str
     steps: int = 0
     neurons: int = 0
+    graded: bool = False
+    """Whether inputs are counts, so that an operation is a multiplication; else they are spikes."""
     operations: int = 0
     """Synaptic operations: an input that is not zero, times a weight that is not zero."""
     inputs: int = 0
@@ -55,14 +57,14 @@ class LayerCounts:
 class ConvLIFScan:
     """A convolution layer made ready for the kernel: weights channels last."""
 
-    def __init__(self, layer: ConvLIF) -> None:
+    def __init__(self, layer: ConvLIF, graded: bool = False) -> None:
         self.layer = layer
         self._weights = np.ascontiguousarray(layer.weights.transpose(2, 3, 1, 0).astype(np.int64))
         self._fan_out = np.count_nonzero(self._weights, axis=-1)
         self._neuron = layer.keep, layer.state_threshold, layer.state_bias
         channels, self._height, self._width = layer.output_shape
         self._channels = channels
-        self.counts = LayerCounts(layer.name, neurons=channels * self._height * self._width)
+        self.counts = LayerCounts(layer.name, neurons=channels * self._height * self._width, graded=graded)
 
     def rest(self, *batch: int) -> NDArray[np.int32]:
         """State at rest, `[*batch, height, width, channel]`."""
@@ -77,6 +79,11 @@ class ConvLIFScan:
         conv_lif_scan(x, self._weights, self._fan_out, *how, v, out, report)
         self.counts.add(len(x), int(np.count_nonzero(x)), report)
         return out
+
+
+def _conv_scans(layers: Sequence[ConvLIF]) -> list[ConvLIFScan]:
+    """The first hears counts, the others spikes."""
+    return [ConvLIFScan(layer, graded=number == 0) for number, layer in enumerate(layers)]
 
 
 class TCLIFScan:
@@ -117,7 +124,7 @@ class IntReference:
     """
 
     def __init__(self, layers: Sequence[ChipLayer]) -> None:
-        self.convolutions = [ConvLIFScan(layer) for layer in layers if isinstance(layer, ConvLIF)]
+        self.convolutions = _conv_scans([layer for layer in layers if isinstance(layer, ConvLIF)])
         self.heads = [TCLIFScan(layer) for layer in layers if isinstance(layer, RecurrentTCLIF)]
         self.reset()
 
@@ -165,7 +172,7 @@ class IntegerBackbone(Temporal):
 
     def __init__(self, layers: Sequence[ConvLIF]) -> None:
         super().__init__()
-        self.scans = [ConvLIFScan(layer) for layer in layers]
+        self.scans = _conv_scans(layers)
 
     def initial_state(self, batch: int, shape: tuple[int, ...]) -> State:
         return tuple(torch.from_numpy(scan.rest(batch)) for scan in self.scans)

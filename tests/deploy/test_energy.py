@@ -3,7 +3,7 @@
 import pytest
 
 from dvs_snn.deploy import IntReference, LoihiPackage
-from dvs_snn.deploy.energy import TABLES, estimate, report, twin_macs
+from dvs_snn.deploy.energy import TABLES, estimate, report, spikes_per_neuron, twin_macs
 from dvs_snn.deploy.package import run_layers
 from dvs_snn.errors import ConfigError
 
@@ -34,6 +34,23 @@ def test_silence_costs_neuron_updates_only(package: LoihiPackage) -> None:
 
 def test_the_twin_has_every_multiplication(package: LoihiPackage) -> None:
     assert twin_macs(package.layers) >= sum(p.operations for p in counted(package)) / len(package.golden.frames)
+
+
+def test_counts_are_multiplied_and_spikes_added(package: LoihiPackage) -> None:
+    """The same work costs a layer that hears counts a product each, another only a sum."""
+    table = TABLES["horowitz45-int8"]
+    first, second, head = counted(package)
+    assert (first.graded, second.graded, head.graded) == (True, False, False)
+    found = estimate([first, second], table.name).layers
+    for part, price in ((first, table.graded_j), (second, table.synapse_j)):
+        operations = found[part.name] - part.neurons * table.neuron_j
+        assert operations == pytest.approx(part.operations / part.steps * price)
+
+
+def test_spikes_per_neuron_are_a_share_of_the_bins(package: LoihiPackage) -> None:
+    for part, rate in zip(counted(package), spikes_per_neuron(counted(package)).values(), strict=True):
+        assert 0 < rate < 1
+        assert rate * part.neurons * part.steps == pytest.approx(part.spikes)
 
 
 def test_lines_name_table_and_kind(package: LoihiPackage) -> None:
