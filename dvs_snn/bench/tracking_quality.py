@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from dvs_snn.bench.tracking import event_stores
 from dvs_snn.events import Events, Sensor, windows
-from dvs_snn.learning.tracking_data import SimulatedTracks, TrackedRecording
+from dvs_snn.learning.tracking_data import SimulatedShapes, SimulatedShapesConfig, TrackedRecording
 from dvs_snn.learning.tracking_evaluation import follow
 from dvs_snn.learning.tracking_metrics import TrackScore
 from dvs_snn.pipeline import Track, Tracks, open_pipeline
@@ -34,7 +34,7 @@ Follower = Callable[[TrackedRecording], list[Tracks]]
 
 def run(args: argparse.Namespace) -> int:
     """Judge all on the first sequences of the validation split; a table, or JSON."""
-    report = judge(SimulatedTracks("validation", SEQUENCES))
+    report = judge(SimulatedShapes(SimulatedShapesConfig(validation=SEQUENCES), "validation"))
     if args.json:
         print(json.dumps(report))
         return 0
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def judge(recordings: SimulatedTracks) -> dict[str, Any]:
+def judge(recordings: SimulatedShapes) -> dict[str, Any]:
     """The measures of every tracker that is there; `mota` and `idf1` are of centres."""
     notes: list[str] = []
     followers = {**ours(), **box_trackers(notes), **event_trackers(notes)}

@@ -64,9 +64,10 @@ def run(args: argparse.Namespace) -> int:
         return 0
     out = Path(args.out or f"runs/{recipe.name}")
     try:
-        best = Trainer(
-            EventTask(recipe, train, validation, team), out, device, command(args), args.resume, team=team
-        ).fit()
+        kind: Any = EventTask
+        if config.task == "tracks":
+            from dvs_snn.learning.tracking_task import TrackingTask as kind  # type: ignore[no-redef]
+        best = Trainer(kind(recipe, train, validation, team), out, device, command(args), args.resume, team=team).fit()
     finally:
         team.leave()
     if not team.leads:

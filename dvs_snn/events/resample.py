@@ -35,6 +35,14 @@ class Resample:
         self._charge = np.zeros((2, target.height, target.width), np.float32)
         self.reset()
 
+    @property
+    def offset(self) -> tuple[float, float]:
+        """Source px left of and above the crop."""
+        return (
+            (self.source.width - self.target.width * self.scale) / 2,
+            (self.source.height - self.target.height * self.scale) / 2,
+        )
+
     def _lookup(self, source: int, target: int) -> np.ndarray:
         """Target coordinate of each source coordinate, -1 where the crop leaves it out."""
         offset = (source - target * self.scale) / 2

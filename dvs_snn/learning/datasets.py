@@ -26,6 +26,7 @@ from dvs_snn.learning.data.tonic_door import Step, download
 from dvs_snn.learning.data.transformed import KeptRecordings, transformed
 from dvs_snn.learning.recordings import SPLITS, RecordingSet
 from dvs_snn.learning.simulated import SimulatedGestures, SimulatedGesturesConfig, cache_folder
+from dvs_snn.learning.tracking_data import SimulatedShapes, SimulatedShapesConfig
 
 SIMULATED = "simulated"
 """Value of `--data` that means: simulate."""
@@ -64,6 +65,7 @@ def _open_folder(options: FolderConfig, split: str, sensor: Sensor) -> KeptRecor
 
 DATASETS: dict[str, Dataset] = {
     "simulated_gestures": Dataset(SimulatedGesturesConfig, lambda options: dvs128.LABELS, SimulatedGestures),
+    "simulated_shapes": Dataset(SimulatedShapesConfig, lambda options: (), SimulatedShapes),
     "dvs128_gesture": Dataset(DVS128Config, lambda options: dvs128.LABELS, DVS128Gestures, dvs128.holds),
     "shd": Dataset(SHDConfig, cochlea.shd_labels, cochlea.open_shd, lambda folder: cochlea.holds(folder, "shd")),
     "ssc": Dataset(SSCConfig, cochlea.ssc_labels, cochlea.open_ssc, lambda folder: cochlea.holds(folder, "ssc")),
@@ -100,7 +102,7 @@ def data_in(folder: str, section: Mapping[str, Any]) -> dict[str, Any]:
     """
     name = section.get("name")
     if folder == SIMULATED:
-        return dict(section) if name == "simulated_gestures" else {"name": "simulated_gestures"}
+        return dict(section) if str(name).startswith("simulated_") else {"name": "simulated_gestures"}
     if name not in DATASETS:
         return dict(section)  # refused where the recipe is read
     root = Path(folder).expanduser()

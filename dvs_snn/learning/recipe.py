@@ -22,6 +22,7 @@ from dvs_snn.learning.datasets import DATASETS, DataConfig, data_in
 from dvs_snn.learning.loader import ClipConfig
 from dvs_snn.learning.losses import CrossEntropy
 from dvs_snn.learning.rules import OptimizerConfig, RuleConfig
+from dvs_snn.learning.tracking_targets import CentreLoss
 from dvs_snn.models import TWIN, model_config
 from dvs_snn.pipeline import PipelineConfig
 from dvs_snn.pipeline.config import refuse_unknown
@@ -74,7 +75,7 @@ class Recipe:
     twin: bool = False
     clips: ClipConfig = field(default_factory=ClipConfig)
     augment: Augmentation | CochleaAugmentation | None = None
-    loss: CrossEntropy = field(default_factory=CrossEntropy)
+    loss: CrossEntropy | CentreLoss = field(default_factory=CrossEntropy)
     rule: RuleConfig = field(default_factory=RuleConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -182,8 +183,9 @@ def recipe_from(recipe: Mapping[str, Any]) -> Recipe:
     if "labels" not in pipeline:
         pipeline = {"labels": DATASETS[data.name].labels(data.options), **pipeline}
     sections: dict[str, Any] = {
-        key: build_section(kind, values[key], key) for key, kind in SECTIONS.items() if key in values
+        key: build_section(kind, values[key], key) for key, kind in SECTIONS.items() if key in values and key != "loss"
     }
+    sections["loss"] = _loss(values.get("loss", {}), str(pipeline.get("task", "")))
     if values.get("augment") is not None:
         sections["augment"] = _augmentation(values["augment"], tuple(pipeline["labels"]))
     if not isinstance(values.get("seed", 0), int) or not isinstance(values.get("name"), str):
@@ -213,6 +215,11 @@ def _with_classes(pipeline: Mapping[str, Any]) -> dict[str, Any]:
         if getattr(network, "classes", len(labels)) != len(labels):
             return {**pipeline, "model_config": {**options, "classes": len(labels)}}
     return dict(pipeline)
+
+
+def _loss(values: Any, task: str) -> CrossEntropy | CentreLoss:
+    kind: type[CrossEntropy | CentreLoss] = CentreLoss if task == "tracks" else CrossEntropy
+    return build_section(kind, values, "loss")
 
 
 def _augmentation(values: Any, labels: tuple[str, ...]) -> Augmentation | CochleaAugmentation:

@@ -121,6 +121,7 @@ class BPTT:
         self.loss, self.config, self.schedule, self.steps = loss, config, optimizer, steps
         self.team = team or Team()
         self.step = 0
+        self.accuracy: Callable[[Tensor, Clip], Tensor] = getattr(loss, "accuracy", scored_accuracy)
         self.slopes = Slopes(network, config.learn_slopes, config.slope_end)
         self.optimizer = _adamw(network, optimizer)
 
@@ -164,7 +165,7 @@ class BPTT:
             total.backward()
             state = detach(state)
             loss += float(total.detach())
-            right += float(scored_accuracy(outputs.detach(), part) * part.scored.sum() / scored)
+            right += float(self.accuracy(outputs.detach(), part) * part.scored.sum() / scored)
         assert state is not None
         return state, self._measures(loss, right, rate)
 
@@ -278,7 +279,7 @@ class SLTT(BPTT):
             torch.autograd.backward([tensors[k] for k in learning], [grads[k] for k in learning])
             state, start = detach(state), start + part.bins
         set_random_state(later, device)
-        right = float(scored_accuracy(outputs.detach(), clip) * clip.scored.sum() / self._scored(clip))
+        right = float(self.accuracy(outputs.detach(), clip) * clip.scored.sum() / self._scored(clip))
         mean = float(torch.stack([layer.detach() for layer in layers.values()]).mean()) if layers else 0.0
         return detach(after), self._measures(float(total.detach()), right, mean)
 

@@ -214,14 +214,19 @@ def _address(seconds: float, sensor: Sensor) -> str:
 
 @cache
 def simulator_version() -> str:
-    """A digest of the code that `simulate_gesture` runs, blind to comments, docstrings and layout.
+    """A digest of the code that `simulate_gesture` runs."""
+    from dvs_snn.events.simulate import simulate_gesture
+
+    return source_digest(simulate_gesture)
+
+
+def source_digest(simulate: Callable[..., object]) -> str:
+    """A digest of the code that a simulating function runs, blind to comments, docstrings and layout.
 
     Recordings made by another version are never mixed in, and nobody has to remember to raise a number.
     """
-    from dvs_snn.events.simulate import simulate_gesture
-
     seen: dict[str, str] = {}
-    _collect(sys.modules[simulate_gesture.__module__], "dvs_snn.events.simulate", seen)
+    _collect(sys.modules[simulate.__module__], "dvs_snn.events.simulate", seen)
     return hashlib.sha256(json.dumps(sorted(seen.items())).encode()).hexdigest()[:12]
 
 

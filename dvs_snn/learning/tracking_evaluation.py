@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from dvs_snn.errors import ConfigError
-from dvs_snn.learning.tracking_data import SEQUENCES, RecordedTracks, SimulatedTracks, TrackedRecording
+from dvs_snn.learning.tracking_data import (
+    SEQUENCES,
+    TRACKING_SEEDS,
+    RecordedTracks,
+    SimulatedShapes,
+    SimulatedShapesConfig,
+    TrackedRecording,
+)
 from dvs_snn.learning.tracking_metrics import TrackScore
 from dvs_snn.pipeline import Pipeline, Tracks
 
@@ -16,10 +23,13 @@ PACKET_EVENTS = 4096
 """Packets are cut to this size, about a millisecond of a busy camera: the time a decision takes is then its own."""
 
 
-def open_tracking_data(data: str, split: str, count: int | None = None) -> SimulatedTracks | RecordedTracks:
+def open_tracking_data(data: str, split: str, count: int | None = None) -> SimulatedShapes | RecordedTracks:
     """Recordings with truth: `simulated`, or a folder."""
     if data == "simulated":
-        return SimulatedTracks(split, SEQUENCES if count is None else count)
+        counts = {split: SEQUENCES if count is None else count} if split in TRACKING_SEEDS else {}
+        kept = SimulatedShapes(SimulatedShapesConfig(**counts), split)
+        kept.prepare()
+        return kept
     if count is not None:
         raise ConfigError("a number of recordings is for simulated data; a folder is judged whole")
     return RecordedTracks(Path(data))

@@ -11,11 +11,11 @@ from typing import Any
 
 import motmetrics
 import numpy as np
-from jaxtyping import Float
 from numpy.typing import NDArray
 
 from dvs_snn.events.simulate import ShapesTruth
 from dvs_snn.tracking import Tracks, assign
+from dvs_snn.tracking.boxes import overlaps
 
 IOU_LEAST = 0.5
 CENTRE_PX, CENTRE_SHARE = 5.0, 0.5
@@ -59,14 +59,6 @@ def courses(truth: ShapesTruth) -> list[TruthCourse]:
         rows = truth.of(target)
         found.append(TruthCourse(target, rows["t_us"], np.stack([rows[name] for name in names], axis=1)))
     return found
-
-
-def box_overlap(first: Float[np.ndarray, "n 4"], second: Float[np.ndarray, "m 4"]) -> Float[np.ndarray, "n m"]:
-    """Intersection over union of boxes given as centre and size; NaN where a size is unknown."""
-    low = np.maximum((first[:, None, :2] - first[:, None, 2:] / 2), (second[None, :, :2] - second[None, :, 2:] / 2))
-    high = np.minimum((first[:, None, :2] + first[:, None, 2:] / 2), (second[None, :, :2] + second[None, :, 2:] / 2))
-    common = np.clip(high - low, 0, None).prod(axis=2)
-    return common / (first[:, None, 2:].prod(axis=2) + second[None, :, 2:].prod(axis=2) - common)
 
 
 @dataclass
@@ -131,7 +123,7 @@ class TrackScore:
         sized = bool(np.isfinite(rows[:, 2:4]).all()) and bool(np.isfinite(tracks[:, 2:4]).all())
         self._sized &= sized
         apart = np.hypot(*(rows[:, None, :2] - tracks[None, :, :2]).transpose(2, 0, 1))
-        overlap = box_overlap(rows[:, :4], tracks[:, :4]) if sized else np.full(apart.shape, np.nan)
+        overlap = overlaps(rows[:, :4], tracks[:, :4]) if sized else np.full(apart.shape, np.nan)
         gate = np.where(np.isfinite(rows[:, 2]), np.maximum(CENTRE_PX, CENTRE_SHARE * rows[:, 2:4].mean(axis=1)),
                         SIZELESS_PX)  # fmt: skip
         wanted = rows[:, 6] >= VISIBLE_LEAST
@@ -227,7 +219,3 @@ def _spread(values: NDArray[np.float64]) -> dict[str, float] | None:
         return None
     half, most = np.percentile(values, [50, 95])
     return {"rms": float(np.sqrt(np.mean(values**2))), "median": float(half), "p95": float(most)}
-
-
-def _area(success: list[float | None], thresholds: Any) -> float:
-    return float(np.trapezoid(np.array(success, np.float64), thresholds))

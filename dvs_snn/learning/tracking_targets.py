@@ -5,6 +5,7 @@ Zhou, Wang & Krähenbühl 2019 (CenterNet), with speeds as in CenterTrack (Zhou,
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,56 +15,108 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dvs_snn.errors import ConfigError
+from dvs_snn.learning.clips import Clip
+
 OVERLAP = 0.7
 """A box moved by one standard deviation of a centre's bump still has about this intersection over union."""
+NEAR = 0.5
+"""Cells with at least this heat also say where the centre is, how large and how fast."""
 
 
 def target_maps(
     rows: NDArray[Any], cell_px: float | int, cells: tuple[int, int], bin_us: int, least_visible: float | int = 0.25
 ) -> Float[np.ndarray, "7 rows columns"]:
-    """Targets for one instant from rows of the truth: a bump of heat per centre, and the rest at the centre's cell.
+    """Targets for one instant from rows of the truth: a bump of heat per centre, and the rest at the cells near it.
 
-    Heat is 1 at a centre's cell and falls off as a Gaussian of the box's size; offsets in cells, sizes as log of cells,
-    speeds in cells per bin; where there is no centre they are NaN. Targets hidden by more than `1 - least_visible`, or
-    centred outside the map, are left out.
+    Heat is 1 at a centre's cell and falls off as a Gaussian of the box's size; offsets of the centre from the cell's
+    middle in cells, sizes as log of cells, speeds in cells per bin; where heat is below `NEAR` they are NaN. Targets
+    hidden by more than `1 - least_visible`, or centred outside the map, are left out.
     """
     height, width = cells
     maps = np.full((7, height, width), np.nan, np.float32)
     maps[0] = 0.0
-    y, x = np.mgrid[:height, :width]
-    for row in rows:
-        u, v = (row["x"] + 0.5) / cell_px - 0.5, (row["y"] + 0.5) / cell_px - 0.5  # middle of cell k lies at k
-        i, j = round(float(v)), round(float(u))
-        if row["visible"] < least_visible or not (0 <= i < height and 0 <= j < width):
-            continue
-        w, h = max(row["w"] / cell_px, 0.5), max(row["h"] / cell_px, 0.5)
-        sx, sy = (max(side * (1 - OVERLAP) / (1 + OVERLAP), 0.4) for side in (w, h))
-        bump = np.exp(-0.5 * (((x - j) / sx) ** 2 + ((y - i) / sy) ** 2))
-        maps[0] = np.maximum(maps[0], bump)
-        scale = bin_us * 1e-6 / cell_px
-        maps[1:, i, j] = u - j, v - i, np.log(w), np.log(h), row["vx"] * scale, row["vy"] * scale
+    u, v = (rows["x"] + 0.5) / cell_px - 0.5, (rows["y"] + 0.5) / cell_px - 0.5  # middle of cell k lies at k
+    i, j = np.rint(v), np.rint(u)
+    used = (rows["visible"] >= least_visible) & (i >= 0) & (i < height) & (j >= 0) & (j < width)
+    if not used.any():
+        return maps
+    rows, u, v, i, j = rows[used], u[used], v[used], i[used], j[used]
+    w, h = np.maximum(rows["w"] / cell_px, 0.5), np.maximum(rows["h"] / cell_px, 0.5)
+    sx, sy = (np.maximum(side * (1 - OVERLAP) / (1 + OVERLAP), 0.4) for side in (w, h))
+    x, y = np.arange(width), np.arange(height)
+    across = np.exp(-0.5 * ((x - j[:, None]) / sx[:, None]) ** 2)
+    bumps = np.exp(-0.5 * ((y - i[:, None]) / sy[:, None]) ** 2)[:, :, None] * across[:, None]
+    maps[0] = bumps.max(axis=0)
+    row, column = np.nonzero(maps[0] >= NEAR)
+    whose = bumps[:, row, column].argmax(axis=0)
+    scale = bin_us * 1e-6 / cell_px
+    maps[1, row, column], maps[2, row, column] = u[whose] - column, v[whose] - row
+    maps[3, row, column], maps[4, row, column] = np.log(w)[whose], np.log(h)[whose]
+    maps[5, row, column], maps[6, row, column] = rows["vx"][whose] * scale, rows["vy"][whose] * scale
     return maps
 
 
-def tracking_loss(
-    maps: Float[Tensor, "time batch 7 rows columns"],
-    targets: Float[Tensor, "time batch 7 rows columns"],
-    box_weight: float | int = 0.5,
-    speed_weight: float | int = 0.5,
-) -> tuple[Tensor, dict[str, float]]:
-    """Penalty-reduced focal loss of the heat per target, and smooth L1 of the rest at the targets' cells."""
-    heat, wanted = maps[:, :, 0], targets[:, :, 0]
-    here = wanted == 1.0
-    count = here.sum().clamp(min=1)
-    sure = F.logsigmoid(heat)
-    unsure = F.logsigmoid(-heat)
-    chance = torch.sigmoid(heat)
-    focal = torch.where(here, (1 - chance) ** 2 * sure, (1 - wanted) ** 4 * chance**2 * unsure)
-    heat_loss = -focal.sum() / count
-    place = here.unsqueeze(2).expand(-1, -1, 6, -1, -1)
-    said, true = maps[:, :, 1:], torch.nan_to_num(targets[:, :, 1:])
-    rest = F.smooth_l1_loss(said, true, reduction="none", beta=0.1) * place
-    box = rest[:, :, :4].sum() / count
-    speed = rest[:, :, 4:].sum() / count
-    loss = heat_loss + box_weight * box + speed_weight * speed
-    return loss, {"heat": float(heat_loss.detach()), "box": float(box.detach()), "speed": float(speed.detach())}
+@dataclass(frozen=True)
+class TrackingClip(Clip):
+    """Clips of tracked scenes: `target_maps` of each bin's end; there are no classes."""
+
+    targets: Float[Tensor, "time batch 7 rows columns"] = field(kw_only=True)
+
+    def to(self, device: torch.device | str) -> TrackingClip:
+        """The clip on a device."""
+        parts = (self.inputs, self.labels, self.scored, self.first)
+        moved = (part.to(device, non_blocking=True) for part in parts)
+        return TrackingClip(*moved, targets=self.targets.to(device, non_blocking=True))
+
+    def between(self, start: int, stop: int) -> TrackingClip:
+        """The bins `start` to `stop` (views)."""
+        part = super().between(start, stop)
+        return TrackingClip(part.inputs, part.labels, part.scored, part.first, targets=self.targets[start:stop])
+
+
+@dataclass(frozen=True)
+class CentreLoss:
+    """Penalty-reduced focal loss of the heat per target (its positives have the power 2, its negatives 4), and smooth
+    L1 of offset and size (`box`) and of speed at the cells near it, weighed with their heat.
+    """
+
+    name: str = "centres"
+    box: float = 1.0
+    speed: float = 0.5
+    additive = True
+
+    def __post_init__(self) -> None:
+        if self.name != "centres" or min(self.box, self.speed) < 0:
+            raise ConfigError("loss: a tracker's is 'centres', with box and speed not negative")
+
+    def weight(self, clip: TrackingClip) -> Float[Tensor, ""]:
+        """Number of targets in the scored bins, at least one."""
+        return self._centres(clip).sum().clamp(min=1).float()
+
+    def total(self, outputs: Float[Tensor, "time batch 7 rows columns"], clip: TrackingClip) -> Float[Tensor, ""]:
+        """Sum of the losses of the scored bins."""
+        heat_loss, box, speed = self.parts(outputs, clip)
+        return heat_loss + self.box * box + self.speed * speed
+
+    def parts(self, outputs: Float[Tensor, "time batch 7 rows columns"], clip: TrackingClip) -> tuple[Tensor, ...]:
+        """Sums of the losses of heat, box and speed."""
+        heat, wanted = outputs[:, :, 0], clip.targets[:, :, 0]
+        here, chance = self._centres(clip), torch.sigmoid(heat)
+        focal = torch.where(
+            here, (1 - chance) ** 2 * F.logsigmoid(heat), (1 - wanted) ** 4 * chance**2 * F.logsigmoid(-heat)
+        )
+        heat_loss = -(focal * clip.scored[..., None, None]).sum()
+        near = torch.isfinite(clip.targets[:, :, 1]) & clip.scored[..., None, None]
+        said, true = outputs[:, :, 1:].movedim(2, -1)[near], clip.targets[:, :, 1:].movedim(2, -1)[near]
+        rest = F.smooth_l1_loss(said, true, reduction="none", beta=0.1) * wanted[near].unsqueeze(1)
+        return heat_loss, rest[:, :4].sum(), rest[:, 4:].sum()
+
+    def accuracy(self, outputs: Float[Tensor, "time batch 7 rows columns"], clip: TrackingClip) -> Float[Tensor, ""]:
+        """Share of the targets in scored bins whose cell's heat is above 0.3; for the progress bar and the log."""
+        here = self._centres(clip)
+        seen = (torch.sigmoid(outputs[:, :, 0]) > 0.3) & here
+        return seen.sum() / here.sum().clamp(min=1)
+
+    def _centres(self, clip: TrackingClip) -> Tensor:
+        return (clip.targets[:, :, 0] == 1.0) & clip.scored[..., None, None]

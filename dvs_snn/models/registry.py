@@ -11,12 +11,14 @@ from dvs_snn.models.digits import DigitsConfig, DigitsNet
 from dvs_snn.models.gesture import GestureConfig, GestureNet
 from dvs_snn.models.nmnist import NMNISTConfig, NMNISTNet
 from dvs_snn.models.text import TextConfig, TextNet
+from dvs_snn.models.tracker import TrackerConfig, TrackerNet
 from dvs_snn.nn import Temporal, twin_of
 
 MODELS: dict[str, tuple[type, type[Temporal]]] = {
     "gesture": (GestureConfig, GestureNet),
     "digits": (DigitsConfig, DigitsNet),
     "nmnist": (NMNISTConfig, NMNISTNet),
+    "tracker": (TrackerConfig, TrackerNet),
     "text": (TextConfig, TextNet),
 }
 """Name -> (configuration, network)."""

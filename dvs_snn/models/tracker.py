@@ -21,48 +21,56 @@ OUTPUTS = ("heat", "offset_x", "offset_y", "log_w", "log_h", "vx", "vy")
 cells per bin."""
 CURRENT = 0.3
 """Standard deviation of the head's input currents at the start, as in the gesture network."""
-RARE = 0.02
+RARE = 0.01
 """Share of cells that hold a centre: the heat's bias starts there, so that empty cells do not drown the first steps."""
+
+CELLS = 4.0
+"""Side of a box in cells at the start."""
 
 
 @dataclass(frozen=True)
 class TrackerConfig:
     """Sizes and time constants of `TrackerNet`; times in bins, so they belong to one bin length (10 ms)."""
 
-    shape: tuple[int, ...] = (2, 90, 120)
-    """Input per bin: ON and OFF counts, height, width; 240x180 pooled by 2."""
-    count_limit: float = 4.0
+    shape: tuple[int, ...] = (2, 45, 60)
+    """Input per bin: ON and OFF counts, height, width; 240x180 pooled by 4."""
+    count_limit: float = 8.0
     delays: tuple[int, ...] = (0, 2)
-    channels: tuple[int, ...] = (16, 32, 48)
+    channels: tuple[int, ...] = (24, 32, 48)
     kernels: tuple[int, ...] = (5, 3, 3)
     strides: tuple[int, ...] = (2, 2, 1)
     taus: tuple[float, ...] = (1.0, 6.0)
     surrogate_slope: float = 2.0
-    bridge_bins: int = 4
+    bridge_bins: int = 3
     bridge_spacing: int = 1
     deformable: bool = False
     score_scale: str = "learned"
     rate_source: str = "spikes"
-    block_channels: int = 48
-    hidden: int = 48
-    """TC-LIF maps, at the heat map's resolution."""
-    leak: float = 0.9
+    block_channels: tuple[int, ...] = (64, 64)
+    """Dense blocks of stride 1 after the bridge, each with a shortcut where the number of channels allows it."""
+    hidden: int = 96
+    """TC-LIF maps."""
+    leak: float = 0.95
     readout_tau: float = 1.5
+    finer: int = 2
+    """Cells of the heat map, along each side, per cell of the TC-LIF maps."""
 
     def __post_init__(self) -> None:
-        for name in ("shape", "delays", "channels", "kernels", "strides", "taus"):
+        for name in ("shape", "delays", "channels", "kernels", "strides", "taus", "block_channels"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists
-        if self.hidden < 1 or self.block_channels < 1 or self.bridge_bins < 1:
-            raise ConfigError("tracker: need hidden, block_channels and bridge_bins above 0")
+        if min(self.hidden, self.bridge_bins, self.finer, len(self.block_channels), *self.block_channels) < 1:
+            raise ConfigError("tracker: need hidden, block_channels, bridge_bins and finer above 0")
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise ConfigError(f"tracker: shape is channels, height, width, all above 0, got {self.shape}")
         if not 0.0 < self.leak <= 1.0 or not self.readout_tau > 0:
             raise ConfigError("tracker: leak lies in (0, 1] and readout_tau is above 0 bins")
+        if math.prod(self.strides) % self.finer:
+            raise ConfigError(f"tracker: finer {self.finer} does not divide the strides' product")
 
     @property
     def stride(self) -> int:
         """Cells of the input per cell of the heat map."""
-        return math.prod(self.strides)
+        return math.prod(self.strides) // self.finer
 
 
 class TrackerState(NamedTuple):
@@ -77,9 +85,9 @@ class TrackerState(NamedTuple):
 class TrackerNet(Temporal):
     """Event counts per bin -> maps of `OUTPUTS` at every bin.
 
-    Counts are capped, pass a spiking backbone, the attention bridge (ASAB), two dense convolutions and maps of TC-LIF
-    neurons, which remember what has stopped or is hidden; 1x1 convolutions read spikes and features out. Centre heat
-    maps as in Zhou et al. 2019. Causal.
+    Counts are capped, pass a spiking backbone, the attention bridge (ASAB), dense blocks and maps of TC-LIF neurons,
+    which remember what has stopped or is hidden; 1x1 convolutions read spikes and features out, `finer` x `finer` cells
+    of the heat map at each place. Centre heat maps as in Zhou et al. 2019. Causal.
     """
 
     def __init__(self, config: TrackerConfig | None = None) -> None:
@@ -102,19 +110,23 @@ class TrackerNet(Temporal):
             score_scale=config.score_scale,
             rate_source=config.rate_source,
         )
-        convolution, norm = conv_norm(config.block_channels, config.hidden, 3, 1)
-        nn.init.constant_(norm.weight, CURRENT)
-        self.blocks = nn.Sequential(
-            *conv_norm(config.channels[-1], config.block_channels, 3, 1), nn.ReLU(), convolution, norm
-        )
+        blocks: list[nn.Module] = []
+        channels = config.channels[-1]
+        for width in config.block_channels:
+            blocks.append(DenseBlock(channels, width))
+            channels = width
+        self.blocks = nn.Sequential(*blocks, *conv_norm(channels, config.hidden, 3, 1, gain=CURRENT))
         self.head = TCLIF(shape=(config.hidden, 1, 1), leak=config.leak)
-        self.readout = nn.Conv2d(config.hidden, len(OUTPUTS), 1)
-        self.shortcut = nn.Conv2d(config.hidden, len(OUTPUTS), 1, bias=False)
+        told = len(OUTPUTS) * config.finer**2
+        self.readout = nn.Conv2d(config.hidden, told, 1)
+        self.shortcut = nn.Conv2d(config.hidden, told, 1, bias=False)
+        self.shuffle = nn.PixelShuffle(config.finer)
         with torch.no_grad():
-            self.shortcut.weight.normal_(std=0.1 / CURRENT)
+            self.shortcut.weight.normal_(std=0.5 / (CURRENT * math.sqrt(config.hidden)))
             assert self.readout.bias is not None
             self.readout.bias.zero_()
-            self.readout.bias[0] = math.log(RARE / (1 - RARE))
+            bias = self.readout.bias.view(len(OUTPUTS), -1)
+            bias[0], bias[3:5] = math.log(RARE / (1 - RARE)), math.log(CELLS)
         self.integrator = LeakyIntegrator(beta=math.exp(-1.0 / config.readout_tau), scale_input=True)
 
     def initial_state(self, batch: int, shape: tuple[int, ...]) -> TrackerState:
@@ -123,13 +135,13 @@ class TrackerNet(Temporal):
             self.backbone.initial_state(batch, shape),
             self.bridge.initial_state(batch, features),
             self.head.initial_state(batch, (self.config.hidden, *features[1:])),
-            self.integrator.initial_state(batch, (len(OUTPUTS), *features[1:])),
+            self.integrator.initial_state(batch, (len(OUTPUTS), *(side * self.config.finer for side in features[1:]))),
         )
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if tuple(shape) != self.config.shape:
             raise ConfigError(f"tracker: built for maps of {self.config.shape}, not {tuple(shape)}")
-        return (len(OUTPUTS), *self.backbone.output_shape(shape)[1:])
+        return (len(OUTPUTS), *(side * self.config.finer for side in self.backbone.output_shape(shape)[1:]))
 
     def forward(
         self, xs: Float[Tensor, "time batch channel height width"], state: State | None = None
@@ -158,4 +170,18 @@ class TrackerNet(Temporal):
         self, spikes: Float[Tensor, "n hidden rows columns"], currents: Float[Tensor, "n hidden rows columns"]
     ) -> Tensor:
         """Evidence of this bin; what the bridge already knows need not pass the spikes."""
-        return self.readout(spikes) + self.shortcut(torch.relu(currents))
+        told: Tensor = self.shuffle(self.readout(spikes) + self.shortcut(torch.relu(currents)))
+        return told
+
+
+class DenseBlock(nn.Module):
+    """Convolution, normalisation, ReLU; added to its input where both have as many channels (He et al. 2016)."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*conv_norm(channels, width, 3, 1), nn.ReLU())
+        self.residual = channels == width
+
+    def forward(self, x: Float[Tensor, "n channel rows columns"]) -> Float[Tensor, "n width rows columns"]:
+        y: Tensor = self.layers(x)
+        return x + y if self.residual else y

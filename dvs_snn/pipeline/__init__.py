@@ -17,11 +17,12 @@ from dvs_snn.pipeline.decisions import (
     Decision,
     Gesture,
     GestureDecider,
+    HeatDecider,
     TracksDecider,
     recording_label,
     softmax,
 )
-from dvs_snn.pipeline.pipeline import DECIDERS, Pipeline
+from dvs_snn.pipeline.pipeline import DECIDERS, Pipeline, decider_of, heat_cell_px
 from dvs_snn.pipeline.runtime import RUNTIMES, ClusterRuntime, EventRuntime, Runtime, TorchRuntime
 from dvs_snn.tracking import Track, Tracks
 
@@ -36,6 +37,7 @@ __all__ = [
     "EventRuntime",
     "Gesture",
     "GestureDecider",
+    "HeatDecider",
     "Pipeline",
     "PipelineConfig",
     "Runtime",
@@ -43,6 +45,8 @@ __all__ = [
     "Track",
     "Tracks",
     "TracksDecider",
+    "decider_of",
+    "heat_cell_px",
     "load_checkpoint",
     "open_pipeline",
     "recording_label",

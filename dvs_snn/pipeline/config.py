@@ -9,6 +9,7 @@ from typing import Any
 from dvs_snn.errors import ConfigError
 from dvs_snn.events import Sensor
 from dvs_snn.representation import ChannelCounts, EventCounts, Representation, TimeSurface, VoxelGrid
+from dvs_snn.tracking import TrackLife
 
 REPRESENTATIONS: dict[str, type] = {
     kind.__name__: kind for kind in (EventCounts, ChannelCounts, VoxelGrid, TimeSurface)
@@ -43,7 +44,10 @@ class DecisionConfig:
 
 @dataclass(frozen=True)
 class PipelineConfig:
-    """Everything between a recording and a decision, except the weights; travels with them in the checkpoint."""
+    """Everything between a recording and a decision, except the weights; travels with them in the checkpoint.
+
+    `tracks` is the rule of a network's tracks; other tasks, and trackers without a heat map, have none.
+    """
 
     model: str
     labels: tuple[str, ...]
@@ -53,6 +57,7 @@ class PipelineConfig:
     bin_us: int = 10_000
     representation: Representation = EventCounts(pool=4)
     decision: DecisionConfig = DecisionConfig()
+    tracks: TrackLife | None = None
 
     def __post_init__(self) -> None:
         if self.bin_us <= 0:
@@ -63,6 +68,8 @@ class PipelineConfig:
         """Plain values for JSON."""
         data = asdict(self)
         data["labels"] = list(self.labels)
+        if self.tracks is None:
+            del data["tracks"]
         data["representation"] = {"name": type(self.representation).__name__, **data["representation"]}
         return data
 
@@ -78,6 +85,8 @@ class PipelineConfig:
             if "decision" in values:
                 refuse_unknown(DecisionConfig, values["decision"], "decision")
                 values["decision"] = DecisionConfig(**values["decision"])
+            if values.get("tracks") is not None:
+                values["tracks"] = TrackLife.from_dict(values["tracks"])
             if "representation" in values:
                 options = dict(values["representation"])
                 name = options.pop("name")

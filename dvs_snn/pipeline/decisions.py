@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dvs_snn.events import Window
 from dvs_snn.pipeline.config import DecisionConfig
-from dvs_snn.tracking import Tracks
+from dvs_snn.tracking import BoxTracker, Tracks, observations
 
 
 @runtime_checkable
@@ -25,12 +25,11 @@ class Decision(Protocol):
     def to_json(self) -> str: ...
 
 
+@runtime_checkable
 class Decider(Protocol):
     """Makes decisions of a runtime's outputs, window by window; `reset` starts a sequence, `config` may change."""
 
     config: DecisionConfig
-
-    def __init__(self, config: DecisionConfig, labels: tuple[str, ...], bin_us: int) -> None: ...
 
     def reset(self) -> None: ...
 
@@ -124,6 +123,27 @@ class TracksDecider:
 
     def __call__(self, output: NDArray[np.floating], window: Window) -> Tracks:
         return Tracks.of(window.end_us, np.asarray(output, np.float64))
+
+
+class HeatDecider:
+    """Peaks of a heat map (`models.tracker.OUTPUTS`) followed as tracks, in px of the network's sensor.
+
+    `cell_px` is the side of the map's cells. Ids go on over a reset.
+    """
+
+    def __init__(self, config: DecisionConfig, tracker: BoxTracker, cell_px: float | int, bin_us: int) -> None:
+        self.config = config  # not used: the rule of a track's life is the tracker's
+        self.tracker, self.cell_px, self.bin_us = tracker, cell_px, bin_us
+        self._state = tracker.initial_state()
+
+    def reset(self) -> None:
+        """Start of a sequence: nothing is followed."""
+        self._state = self.tracker.initial_state(self._state)
+
+    def __call__(self, output: NDArray[np.floating], window: Window) -> Tracks:
+        seen = observations(np.asarray(output, np.float64), self.cell_px, self.bin_us, self.tracker.life.low)
+        table, self._state = self.tracker.step(seen, window.end_us, self._state)
+        return Tracks.of(window.end_us, table)
 
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -11,13 +11,36 @@ from numpy.typing import NDArray
 from dvs_snn.errors import ConfigError
 from dvs_snn.events import Events, EventStream, Sensor, Window, WindowBuffer
 from dvs_snn.events.resample import Resample
+from dvs_snn.models import MODELS, TWIN, model_config
 from dvs_snn.pipeline.config import DecisionConfig, PipelineConfig
-from dvs_snn.pipeline.decisions import Decider, Decision, DigitDecider, GestureDecider, TracksDecider
+from dvs_snn.pipeline.decisions import Decider, Decision, DigitDecider, GestureDecider, HeatDecider, TracksDecider
 from dvs_snn.pipeline.runtime import EventRuntime, Runtime
 from dvs_snn.representation import SparseMap
+from dvs_snn.tracking import BoxTracker, TrackLife, Tracks
 
-DECIDERS: dict[str, type[Decider]] = {"gesture": GestureDecider, "digit": DigitDecider, "tracks": TracksDecider}
+DECIDERS: dict[str, type[GestureDecider] | type[TracksDecider]] = {
+    "gesture": GestureDecider,
+    "digit": DigitDecider,
+    "tracks": TracksDecider,
+}
 """Decision rules by task."""
+
+
+def heat_cell_px(config: PipelineConfig) -> int | None:
+    """Side in px of a cell of the network's heat map; None for one that has no such map."""
+    if config.task != "tracks" or config.model.removesuffix(TWIN) not in MODELS:
+        return None
+    stride: int = model_config(config.model, config.model_config).stride
+    return stride * int(getattr(config.representation, "pool", 1))
+
+
+def decider_of(config: PipelineConfig) -> Decider:
+    """The decision rule of a pipeline: that of its task, or, for a network of heat maps, `HeatDecider`."""
+    cell_px = heat_cell_px(config)
+    if cell_px is None:
+        return DECIDERS[config.task](config.decision, config.labels, config.bin_us)
+    tracker = BoxTracker(config.tracks or TrackLife(), config.sensor)
+    return HeatDecider(config.decision, tracker, cell_px, config.bin_us)
 
 
 class Pipeline:
@@ -34,7 +57,7 @@ class Pipeline:
         self.runtime = runtime
         self.notes: list[str] = []
         self.buffer = WindowBuffer(config.bin_us)
-        self._decider = DECIDERS[config.task](config.decision, config.labels, config.bin_us)
+        self._decider = decider_of(config)
         self._resample: Resample | None = None
         self._output = runtime.see if isinstance(runtime, EventRuntime) else self._step
 
@@ -75,8 +98,11 @@ class Pipeline:
         return self.runtime.step(self.encode(window))
 
     def decide(self, window: Window) -> Decision:
-        """The decision of the next window."""
-        return self._decider(self.infer(window), window)
+        """The decision of the next window; tracks are told in px of the sensor that the packets come from."""
+        decision = self._decider(self.infer(window), window)
+        if self._resample is not None and isinstance(decision, Tracks):
+            return decision.moved(self._resample.scale, *self._resample.offset)
+        return decision
 
     def push(self, packet: Events) -> list[Decision]:
         """Take a packet and return the decisions of the windows it completes."""

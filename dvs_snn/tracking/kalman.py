@@ -106,3 +106,28 @@ def start(mean, covariance, x, y, vx, vy, position_sd, speed_sd, omega_sd):  # t
     covariance[0, 0] = covariance[1, 1] = position_sd * position_sd
     covariance[2, 2] = covariance[3, 3] = speed_sd * speed_sd
     covariance[4, 4] = omega_sd * omega_sd
+
+
+@njit(cache=True, nogil=True)
+def advance(means, covariances, dt_s, turn_px):  # type: ignore[no-untyped-def]
+    """Move states of constant velocity `dt_s` ahead; white acceleration as of turns of radius `turn_px` at their speed.
+
+    A turn of radius r at speed v lasts about r/v and accelerates by v^2/r: density v^3/r.
+    """
+    for k in range(means.shape[0]):
+        speed = math.sqrt(means[k, 2] ** 2 + means[k, 3] ** 2) + 50.0
+        predict(means[k], covariances[k], dt_s, speed**3 / turn_px, 0.0)
+
+
+@njit(cache=True, nogil=True)
+def measure(mean, covariance, x, y, position_sd, vx, vy, speed_sd):  # type: ignore[no-untyped-def]
+    """Take a measured position and velocity, their errors independent: one scalar correction after the other."""
+    for i, value, sd in ((0, x, position_sd), (1, y, position_sd), (2, vx, speed_sd), (3, vy, speed_sd)):
+        column = covariance[:, i].copy()
+        variance = column[i] + sd * sd
+        step = (value - mean[i]) / variance
+        for a in range(5):
+            mean[a] += column[a] * step
+        for a in range(5):
+            for b in range(5):
+                covariance[a, b] -= column[a] * column[b] / variance

@@ -41,6 +41,16 @@ class Tracks:
         """From rows of `COLUMNS`."""
         return cls(t_us, tuple([Track(int(row[0]), *row[1:]) for row in table.tolist()]))
 
+    def moved(self, scale: float, left: float, top: float) -> Tracks:
+        """The same tracks on a sensor whose pixel edge (u, v) lies at `left + scale u`, `top + scale v`."""
+
+        def placed(track: Track) -> Track:
+            x, y = (track.x + 0.5) * scale + left - 0.5, (track.y + 0.5) * scale + top - 0.5
+            lengths = (scale * value for value in (track.w, track.h, track.vx, track.vy))
+            return Track(track.id, x, y, *lengths, track.score)
+
+        return Tracks(self.t_us, tuple(placed(track) for track in self.tracks))
+
     def to_json(self) -> str:
         """One JSON line of kind "tracks"."""
         rows = [

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from dvs_snn.events.simulate.shapes_truth import TRUTH_DTYPE
-from dvs_snn.learning.tracking_targets import target_maps, tracking_loss
+from dvs_snn.learning.tracking_targets import CentreLoss, TrackingClip, target_maps
 from dvs_snn.models.tracker import TrackerConfig, TrackerNet
 from dvs_snn.tracking.heatmap import observations
 
-SMALL = TrackerConfig(shape=(2, 12, 16), channels=(4, 4), kernels=(3, 3), strides=(2, 1), bridge_bins=2,
-                      block_channels=4, hidden=4)  # fmt: skip
+SMALL = TrackerConfig(shape=(2, 12, 16), channels=(4, 4), kernels=(3, 3), strides=(2, 2), bridge_bins=2,
+                      block_channels=(4, 4), hidden=4)  # fmt: skip
 
 
 def truth() -> np.ndarray:
@@ -36,18 +36,37 @@ def test_observations_are_the_inverse_of_targets() -> None:
         assert found[order, row] == pytest.approx(rows[name][:2], rel=1e-4, abs=1e-3)
 
 
+def clip_of(targets: np.ndarray) -> TrackingClip:
+    wanted = torch.from_numpy(targets)
+    shape = wanted.shape[:2]
+    return TrackingClip(
+        torch.zeros(*shape, 1), torch.zeros(shape, dtype=torch.int64), torch.ones(shape, dtype=torch.bool),
+        torch.ones(shape[1], dtype=torch.bool), targets=wanted,
+    )  # fmt: skip
+
+
 def test_the_loss_is_least_at_the_targets() -> None:
-    targets = torch.from_numpy(target_maps(truth(), 8.0, (12, 16), 10_000))[None, None]
-    best = torch.from_numpy(said(targets[0, 0].numpy()))[None, None]
-    least, parts = tracking_loss(best, targets)
-    assert parts["box"] == 0.0 and parts["speed"] == 0.0 and float(least) < 0.5
+    clip, loss = clip_of(target_maps(truth(), 8.0, (12, 16), 10_000)[None, None]), CentreLoss()
+    best = torch.from_numpy(said(clip.targets[0, 0].numpy()))[None, None]
+    heat, box, speed = loss.parts(best, clip)
+    least = loss.total(best, clip)
+    assert float(box) == 0.0 and float(speed) == 0.0 and float(heat / loss.weight(clip)) < 0.5
     for channel in range(7):
         worse = best.clone()
         worse[:, :, channel] += 2.0
-        assert float(tracking_loss(worse, targets)[0]) > float(least)
-    empty = torch.full_like(targets, torch.nan)
+        assert float(loss.total(worse, clip)) > float(least)
+    assert float(loss.accuracy(best, clip)) == 1.0
+    empty = np.full((1, 1, 7, 12, 16), np.nan, np.float32)
     empty[:, :, 0] = 0.0
-    assert torch.isfinite(tracking_loss(torch.zeros_like(targets), empty)[0])
+    assert torch.isfinite(loss.total(torch.zeros(1, 1, 7, 12, 16), clip_of(empty)))
+
+
+def test_the_losses_of_a_clips_parts_add_up() -> None:
+    targets = np.stack([target_maps(truth()[k:], 8.0, (12, 16), 10_000) for k in range(3)])[:, None]
+    clip, loss = clip_of(targets), CentreLoss()
+    maps = torch.randn(3, 1, 7, 12, 16, generator=torch.Generator().manual_seed(2))
+    parts = sum(loss.total(maps[a:b], clip.between(a, b)) for a, b in ((0, 1), (1, 3)))
+    assert torch.allclose(torch.as_tensor(parts), loss.total(maps, clip), rtol=1e-5)
 
 
 def test_the_network_steps_as_it_scans_and_keeps_rows_apart() -> None:
@@ -72,13 +91,13 @@ def test_a_few_steps_of_training_lower_the_loss() -> None:
     network = TrackerNet(SMALL)
     rows = truth()[:1]
     rows["x"], rows["y"], rows["vx"] = 40.0, 30.0, 0.0
-    targets = torch.from_numpy(target_maps(rows, 8.0, (6, 8), 10_000)).expand(5, 1, -1, -1, -1)
+    clip = clip_of(np.stack([target_maps(rows, 8.0, (6, 8), 10_000)] * 5)[:, None])
     xs = torch.zeros(5, 1, 2, 12, 16)
     xs[:, :, :, 5:9, 8:12] = 2.0
     optimizer = torch.optim.Adam(network.parameters(), 0.03)
     losses = []
     for _ in range(25):
-        loss, _ = tracking_loss(network(xs)[0], targets)
+        loss = CentreLoss().total(network(xs)[0], clip)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

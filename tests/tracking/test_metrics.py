@@ -6,9 +6,10 @@ import pytest
 from dvs_snn.errors import ConfigError, RecordingError
 from dvs_snn.events.simulate import ShapesTruth
 from dvs_snn.events.simulate.shapes_truth import TRUTH_DTYPE
-from dvs_snn.learning.tracking_data import RecordedTracks, SimulatedTracks
-from dvs_snn.learning.tracking_metrics import TrackScore, box_overlap
+from dvs_snn.learning.tracking_data import RecordedTracks, SimulatedShapes, SimulatedShapesConfig
+from dvs_snn.learning.tracking_metrics import TrackScore
 from dvs_snn.tracking import Track, Tracks
+from dvs_snn.tracking.boxes import overlaps
 
 SPEED = 200.0
 
@@ -92,7 +93,7 @@ def test_a_truth_without_sizes_is_judged_by_centres() -> None:
 def test_overlap_of_boxes() -> None:
     a = np.array([[0.0, 0.0, 2.0, 2.0]])
     b = np.array([[1.0, 0.0, 2.0, 2.0], [5.0, 0.0, 2.0, 2.0], [0.0, 0.0, 1.0, 1.0]])
-    assert box_overlap(a, b)[0] == pytest.approx([2 / 6, 0.0, 0.25])
+    assert overlaps(a, b)[0] == pytest.approx([2 / 6, 0.0, 0.25])
 
 
 def test_data_without_truth_is_one_clear_error(tmp_path) -> None:
@@ -102,4 +103,4 @@ def test_data_without_truth_is_one_clear_error(tmp_path) -> None:
     (tmp_path / "a.truth.csv").write_text("t_us,id,x,y\n")
     assert [pair[0].name for pair in RecordedTracks(tmp_path).pairs()] == ["a.npz"]
     with pytest.raises(ConfigError, match="splits"):
-        SimulatedTracks("dev")
+        SimulatedShapes(SimulatedShapesConfig(), "dev")
