@@ -14,6 +14,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("subject", choices=subjects(), help="what to measure")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--plot", metavar="PICTURE", help="memory: also draw the curves: FILE.png, .pdf or .svg")
+    parser.add_argument(
+        "--sequences", type=int, metavar="N", help="tracking_quality: how many sequences, 60 for all (6)"
+    )
     parser.set_defaults(run=run)
 
 
@@ -25,6 +28,10 @@ def subjects() -> list[str]:
 
 def run(args: argparse.Namespace) -> int:
     """Run one benchmark; its table goes to stdout. Raises `ConfigError` for a picture of one that draws none."""
+    if args.sequences is not None and args.subject != "tracking_quality":
+        from dvs_snn.errors import ConfigError
+
+        raise ConfigError(f"bench {args.subject} has no sequences: leave --sequences out")
     if args.plot and args.subject != "memory":
         from dvs_snn.errors import ConfigError
 
