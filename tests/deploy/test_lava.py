@@ -14,7 +14,16 @@ import numpy as np
 import pytest
 import torch
 
-from dvs_snn.deploy import ConvLIF, LoihiPackage, package_of, quantize, simulated_calibration, split
+from dvs_snn.deploy import (
+    ConvLIF,
+    IntReference,
+    LoihiPackage,
+    fake_parts,
+    package_of,
+    quantize,
+    simulated_calibration,
+    split,
+)
 from dvs_snn.deploy.compare import compare
 from dvs_snn.deploy.lava_client import Sidecar, fixed_graph, float_backbone_graph, float_head_graph
 from dvs_snn.deploy.package import HOLD, RESET, RUN, run_layers
@@ -22,7 +31,7 @@ from dvs_snn.errors import SidecarError
 from dvs_snn.events import EventStream, open_recording, stream_of, windows
 from dvs_snn.events.simulate import GESTURES, simulate_gesture
 from dvs_snn.models import GestureNet
-from dvs_snn.nn import TCLIF
+from dvs_snn.nn import LIF, TCLIF
 from dvs_snn.pipeline import Checkpoint, load_checkpoint
 from dvs_snn.representation import dense_batch
 from tests.deploy.conftest import counts
@@ -91,6 +100,54 @@ def test_one_step_per_convolution_gives_the_same_spikes(package: LoihiPackage, c
         found = sidecar.run(package.golden.frames, package.golden.flags)
     for spikes, wanted in zip(found, package.golden.spikes, strict=False):
         assert np.array_equal(spikes, wanted)
+
+
+def test_subtract_reset_equals_torch_in_both_arithmetics(package: LoihiPackage) -> None:
+    layer = package.layers[0]
+    assert isinstance(layer, ConvLIF)
+    frames = package.golden.frames[:20]
+    flags = [RESET, *[RUN] * 19]
+    convolution, neuron, *_ = fake_parts(package.layers)[0]
+    entering = torch.stack([convolution(torch.from_numpy(frame).double()[None])[0] for frame in frames])
+    subtract = LIF(reset="soft", shape=(len(layer.decay), 1, 1)).double()
+    with torch.no_grad():
+        subtract.beta.copy_(neuron.beta)
+        subtract.threshold.copy_(neuron.threshold)
+        wanted, _ = subtract(entering[:, None])
+    v, whole = np.zeros(entering.shape[1:], np.int64), []
+    keep, threshold = (part[:, None, None] for part in (layer.keep, layer.state_threshold))
+    for x in entering.long().numpy():
+        v = np.sign(v) * (np.abs(v) * keep >> 12) + x
+        whole.append(v > threshold)
+        v = v - threshold * whole[-1]
+    for mode, spikes in (("float", wanted[:, 0].numpy() != 0), ("fixed", np.stack(whole))):
+        about, arrays = fixed_graph([layer])
+        about["layers"][0]["subtract"] = True
+        if mode == "float":
+            about["mode"] = mode
+            arrays = {**arrays, "0.weights": layer.weights * 64.0, "0.keep": layer.keep / 4096}
+        with Sidecar((about, arrays), limit_s=30) as sidecar:
+            (found,) = sidecar.run(frames, flags)
+        assert np.array_equal(found, spikes), mode
+        assert (found.sum((1, 2, 3))[-5:] > 0).all()
+
+
+def test_lavas_own_neuron_equals_the_reference() -> None:
+    """Where a layer has one decay, threshold and bias, Lava's LIF is ours without flags."""
+    generator = np.random.default_rng(3)
+    mantissas = generator.integers(-60, 100, (5, 2, 3, 3)).astype(np.int8)
+    vector = [np.full(5, value, np.int32) for value in (700, 900, 11)]
+    layer = ConvLIF("one", 1, 3, mantissas, *vector, np.ones(5), 2, 1, (2, 12, 10))
+    frames = generator.poisson(0.4, (60, 2, 12, 10)).astype(np.uint8)
+    reference = IntReference([layer])
+    wanted = np.stack([reference.step(frame.astype(np.int32)) for frame in frames])
+    about, arrays = fixed_graph([layer], "stock")
+    about["stock_neurons"] = True
+    arrays |= {"0.bias_mantissa": layer.bias, "0.bias_exponent": np.array([layer.bias_exponent])}
+    with Sidecar((about, arrays), limit_s=30) as sidecar:
+        (found,) = sidecar.run(frames, [RUN] * len(frames))
+    assert wanted.any()
+    assert np.array_equal(found, wanted)
 
 
 def test_head_equals_the_reference(package: LoihiPackage) -> None:

@@ -24,8 +24,9 @@ class Network:
     """Injectors for frames and flags, the layers, and an extractor for each layer that is to be seen.
 
     `about`: `mode` "fixed" or "float", `convolution` "instant", "buffered" or "stock", `record` all layers or the last,
-    `layers` a list of numbers whose arrays are `arrays["<index>.<name>"]`, in torch's order. `delay` is the number of
-    steps by which the last layer's spikes follow their frame.
+    `stock_neurons` for Lava's own LIF, which has no flags, `layers` a list of numbers whose arrays are
+    `arrays["<index>.<name>"]`, in torch's order. `delay` is the number of steps by which the last layer's spikes follow
+    their frame.
     """
 
     def __init__(self, about: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
@@ -33,12 +34,13 @@ class Network:
         self.kind = np.int32 if self.fixed else float
         self.convolution = about["convolution"]
         self.frame: Injector | None = None
-        self.flag = Injector(shape=(1,), buffer_size=2 * AHEAD)
+        self.stock_neurons = bool(about.get("stock_neurons"))
+        self.flag = None if self.stock_neurons else Injector(shape=(1,), buffer_size=2 * AHEAD)
         self.outputs: list[Extractor] = []
         self.delays: list[int] = []
         self.delay = 0
         layers = about["layers"]
-        spikes, flags = None, self.flag.out_port
+        spikes, flags = None, self.flag and self.flag.out_port
         for index, numbers in enumerate(layers):
             own = {key.split(".", 1)[1]: value for key, value in arrays.items() if key.startswith(f"{index}.")}
             if numbers["kind"] == "conv_lif":
@@ -72,7 +74,7 @@ class Network:
         late = int(self.convolution != "instant")
         self.delay += late
         shape = tuple(int(side) for side in convolution.output_shape)
-        if numbers.get("stock"):
+        if self.stock_neurons:
             neuron: Any = self._stock_lif(shape, own)
             convolution.a_out.connect(neuron.a_in)
             return neuron.s_out, flags
@@ -120,7 +122,8 @@ class Network:
     @property
     def process(self) -> AbstractProcess:
         """Any process of the graph, to run it by."""
-        return self.flag
+        assert self.frame is not None
+        return self.frame
 
     def run_config(self) -> Loihi2SimCfg:
         """Own fast models for stock processes, unless Lava's own are asked for."""

@@ -98,7 +98,8 @@ class Server:
             while sent < min(count + delay, t + (AHEAD if delay else 1)):
                 frame = frames[sent].astype(float) if sent < count else quiet
                 self.network.frame.send(frame.transpose(*range(frame.ndim)[::-1]))
-                self.network.flag.send(np.array([float(flags[sent]) if sent < count else 0.0]))
+                if self.network.flag is not None:
+                    self.network.flag.send(np.array([float(flags[sent]) if sent < count else 0.0]))
                 sent += 1
             for part, port, late in zip(found, self.ports, self.network.delays):  # noqa: B905 - Python 3.9 runs this too
                 spikes = self.wait(port)
