@@ -7,6 +7,15 @@ import importlib
 import pkgutil
 from pathlib import Path
 
+OPTIONS = {
+    "plot": ("memory",),
+    "sequences": ("tracking_quality",),
+    "data": ("nmnist",),
+    "minutes": ("nmnist",),
+    "seed": ("nmnist",),
+}
+"""Options that belong to some subjects only."""
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add the verb `bench`; the subjects are found by file name, nothing heavy is imported."""
@@ -17,6 +26,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--sequences", type=int, metavar="N", help="tracking_quality: how many sequences, 60 for all (6)"
     )
+    parser.add_argument("--data", metavar="DIR", help="nmnist: where Train/ and Test/ lie")
+    parser.add_argument("--minutes", type=float, metavar="M", help="nmnist: processor time for each network to learn (10)")
+    parser.add_argument("--seed", type=int, metavar="N", help="nmnist: seed of weights and of order (1)")
     parser.set_defaults(run=run)
 
 
@@ -27,13 +39,10 @@ def subjects() -> list[str]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run one benchmark; its table goes to stdout. Raises `ConfigError` for a picture of one that draws none."""
-    if args.sequences is not None and args.subject != "tracking_quality":
-        from dvs_snn.errors import ConfigError
+    """Run one benchmark; its table goes to stdout. Raises `ConfigError` for an option that this one has not."""
+    for option, owners in OPTIONS.items():
+        if getattr(args, option) is not None and args.subject not in owners:
+            from dvs_snn.errors import ConfigError
 
-        raise ConfigError(f"bench {args.subject} has no sequences: leave --sequences out")
-    if args.plot and args.subject != "memory":
-        from dvs_snn.errors import ConfigError
-
-        raise ConfigError(f"bench {args.subject} draws no picture: leave --plot out")
+            raise ConfigError(f"bench {args.subject} has no --{option}: leave it out")
     return int(importlib.import_module(f"dvs_snn.bench.{args.subject}").run(args) or 0)
