@@ -14,9 +14,13 @@ from torch import Tensor, nn
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.nn import LIF, State, Temporal
+from dvs_snn.nn.attention_ssm import AttentionSSM
 from dvs_snn.nn.documents import First, rowwise, scan_documents
+from dvs_snn.nn.linear_attention import SpikingLinearAttention
 from dvs_snn.nn.no_reset import NoResetLIF
 from dvs_snn.nn.ssm import ComplexSSM, DiagonalSSM, SelectiveSSM
+from dvs_snn.nn.token_shift import TokenShift
+from dvs_snn.nn.wkv import WKVMixer
 
 NEURONS = ("no_reset", "hard_reset")
 
@@ -30,13 +34,19 @@ class TextConfig:
     """0: a language model, one logit per token of the vocabulary; else a classifier of what was read so far."""
     width: int = 128
     layers: int = 4
-    hidden: int = 512
+    hidden: int = 368
     """Spiking neurons of a feed-forward layer."""
     mixer: str = "ssm"
+    expand: int = 2
+    """State spaces, and neurons behind them, per channel of the stream; other mixers have one."""
     states: int = 16
     """Memories per channel of a state-space mixer."""
     steps: tuple[float, ...] = (0.01, 1.0)
     """Range of the state space's step Δ at the start; characters need short memories too."""
+    window: int = 16
+    """Tokens that `attention_ssm` looks back."""
+    heads: int = 4
+    """Heads of `linear_attention`."""
     neuron: str = "no_reset"
     """`hard_reset` is the profile for chips: a spike sets the membrane to zero."""
     beta: float = 0.5
@@ -49,8 +59,8 @@ class TextConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", tuple(self.steps))  # JSON has lists
-        if self.vocabulary < 2 or min(self.width, self.layers, self.hidden, self.states) < 1:
-            raise ConfigError("text: need vocabulary >= 2 and width, layers, hidden, states >= 1")
+        if self.vocabulary < 2 or min(self.width, self.layers, self.hidden, self.states, self.expand) < 1:
+            raise ConfigError("text: need vocabulary >= 2 and width, layers, hidden, states, expand >= 1")
         if self.classes < 0 or self.classes == 1:
             raise ConfigError("text: classes is 0 for a language model, else at least 2")
         if self.mixer not in MIXERS:
@@ -67,12 +77,19 @@ class TextConfig:
             raise ConfigError("text: tied goes with a language model, not with classes")
 
 
-MIXERS: dict[str, Callable[[TextConfig], Temporal]] = {
-    "ssm": lambda c: DiagonalSSM(c.width, c.states, (c.steps[0], c.steps[1])),
-    "complex_ssm": lambda c: ComplexSSM(c.width, c.states, (c.steps[0], c.steps[1])),
-    "selective_ssm": lambda c: SelectiveSSM(c.width, c.states, (c.steps[0], c.steps[1])),
+def _steps(config: TextConfig) -> tuple[float, float]:
+    return config.steps[0], config.steps[1]
+
+
+MIXERS: dict[str, Callable[[TextConfig, float], Temporal]] = {
+    "ssm": lambda c, depth: DiagonalSSM(c.width, c.states, _steps(c), c.expand),
+    "complex_ssm": lambda c, depth: ComplexSSM(c.width, c.states, _steps(c), c.expand),
+    "selective_ssm": lambda c, depth: SelectiveSSM(c.width, c.states, _steps(c), c.expand),
+    "attention_ssm": lambda c, depth: AttentionSSM(c.width, c.window, c.states, _steps(c), c.expand),
+    "wkv": lambda c, depth: WKVMixer(c.width, depth),
+    "linear_attention": lambda c, depth: SpikingLinearAttention(c.width, c.heads),
 }
-"""What links a token with those before it, by name: `Temporal`s of `width` channels."""
+"""What links a token with those before it, by name; `depth` is the layer's place, 0 (first) to 1 (last)."""
 
 
 def _neurons(config: TextConfig, count: int) -> LIF:
@@ -84,29 +101,32 @@ def _neurons(config: TextConfig, count: int) -> LIF:
 
 
 class BlockState(NamedTuple):
-    """States of a block's mixer and of its two layers of neurons."""
+    """States of a block's mixer, of its token shift and of its two layers of neurons."""
 
     mixer: Any
     mixed: Any
+    shift: Any
     hidden: Any
 
 
 class TextBlock(Temporal):
-    """`x + GLU(W spikes(mix(norm x)))`, then `x + W₂ spikes(W₁ norm x)`.
+    """`x + GLU(W spikes(mix(norm x)))`, then `x + W₂ spikes(W₁ shift(norm x))`.
 
     The output map of the mixer and W₂ read spikes (`spike_in`); the residual stream and W₁'s input are real numbers.
     """
 
     takes_first: ClassVar[bool] = True
 
-    def __init__(self, config: TextConfig) -> None:
+    def __init__(self, config: TextConfig, depth: float = 0.0) -> None:
         super().__init__()
         width, hidden = config.width, config.hidden
         self.mixer_norm = nn.LayerNorm(width)
-        self.mixer = MIXERS[config.mixer](config)
-        self.mixed = _neurons(config, width)
-        self.mixer_out = nn.Linear(width, 2 * width)
+        self.mixer = MIXERS[config.mixer](config, depth)
+        mixed = self.mixer.output_shape((width,))[0]
+        self.mixed = _neurons(config, mixed)
+        self.mixer_out = nn.Linear(mixed, 2 * width)
         self.hidden_norm = nn.LayerNorm(width)
+        self.shift = TokenShift(width)
         self.hidden_in = nn.Linear(width, hidden)
         self.hidden = _neurons(config, hidden)
         self.hidden_out = nn.Linear(hidden, width)
@@ -118,7 +138,8 @@ class TextBlock(Temporal):
     def initial_state(self, batch: int, shape: tuple[int, ...]) -> BlockState:
         return BlockState(
             self.mixer.initial_state(batch, shape),
-            self.mixed.initial_state(batch, shape),
+            self.mixed.initial_state(batch, self.mixer.output_shape(shape)),
+            self.shift.initial_state(batch, shape),
             self.hidden.initial_state(batch, (self.hidden_in.out_features,)),
         )
 
@@ -129,14 +150,15 @@ class TextBlock(Temporal):
     def forward(
         self, xs: Float[Tensor, "time batch width"], state: State | None = None, first: First | None = None
     ) -> tuple[Float[Tensor, "time batch width"], BlockState]:
-        before = BlockState(None, None, None) if state is None else state
+        before = BlockState(None, None, None, None) if state is None else state
         ys, mixer = scan_documents(self.mixer, self.mixer_norm(xs), before.mixer, first)
         spikes, mixed = scan_documents(self.mixed, ys, before.mixed, first)
         xs = xs + self.dropout(rowwise(F.glu, rowwise(self.mixer_out, spikes)))
-        currents = rowwise(self.hidden_in, self.hidden_norm(xs))
+        shifted, shift = scan_documents(self.shift, self.hidden_norm(xs), before.shift, first)
+        currents = rowwise(self.hidden_in, shifted)
         spikes, hidden = scan_documents(self.hidden, currents, before.hidden, first)
         xs = xs + self.dropout(rowwise(self.hidden_out, spikes))
-        return xs, BlockState(mixer, mixed, hidden)
+        return xs, BlockState(mixer, mixed, shift, hidden)
 
 
 class MeanState(NamedTuple):
@@ -166,7 +188,7 @@ class TextNet(Temporal):
         super().__init__()
         self.config = config = config if config is not None else TextConfig()
         self.embedding = nn.Embedding(config.vocabulary, config.width)
-        self.blocks = nn.ModuleList(TextBlock(config) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(TextBlock(config, k / max(config.layers - 1, 1)) for k in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, config.classes or config.vocabulary)
         nn.init.normal_(self.embedding.weight, std=0.02 if config.tied else 1.0)
@@ -201,6 +223,8 @@ class TextNet(Temporal):
         self, tokens: Int[Tensor, "time batch"], state: State | None = None, first: First | None = None
     ) -> tuple[Float[Tensor, "time batch outputs"], TextState]:
         """Logits and the state after the last token; `first` is true where a document begins."""
+        if first is not None and not bool((first[1:] if state is None else first).any()):
+            first = None  # state is at rest where it should be
         xs, blocks = self.features(tokens, state, first)
         mean: Any = ()
         if self.config.classes:

@@ -3,7 +3,9 @@
 torch (and numba for the CPU kernels) only; knows no events and imports no other room.
 """
 
+from dvs_snn.nn.attention_ssm import AttentionSSM
 from dvs_snn.nn.documents import scan_documents
+from dvs_snn.nn.linear_attention import SpikingLinearAttention
 from dvs_snn.nn.linear_neuron import LinearNeuron, RecurrentState
 from dvs_snn.nn.neurons import CUBALIF, LIF, PLIF, TCLIF, AdLIF, LeakyIntegrator
 from dvs_snn.nn.no_reset import NoResetLIF
@@ -20,7 +22,9 @@ from dvs_snn.nn.surrogate import (
     Triangle,
 )
 from dvs_snn.nn.temporal import State, Temporal, detach, reset_where
+from dvs_snn.nn.token_shift import TokenShift
 from dvs_snn.nn.twin import Twin, twin_of
+from dvs_snn.nn.wkv import WKVMixer
 
 __all__ = [
     "CUBALIF",
@@ -29,6 +33,7 @@ __all__ = [
     "TCLIF",
     "ATan",
     "AdLIF",
+    "AttentionSSM",
     "ComplexSSM",
     "DiagonalSSM",
     "FastSigmoid",
@@ -41,12 +46,15 @@ __all__ = [
     "Sequential",
     "Sigmoid",
     "SlayerExponential",
+    "SpikingLinearAttention",
     "State",
     "SuperSpike",
     "Surrogate",
     "Temporal",
+    "TokenShift",
     "Triangle",
     "Twin",
+    "WKVMixer",
     "detach",
     "reset_where",
     "scan_documents",

@@ -47,34 +47,38 @@ class ComplexState(NamedTuple):
 
 
 class _StateSpace(Temporal):
-    """What the three state spaces share: `[time, batch, width]` to the same, with a direct path `D x`."""
+    """What the three state spaces share: `[time, batch, width]` to `[..., width · expand]`, with a direct path `D x`.
+
+    With `expand` above 1 every input channel feeds that many state spaces.
+    """
 
     takes_first: ClassVar[bool] = True
     state_type: ClassVar[Any] = SSMState
 
-    def __init__(self, width: int, states: int, steps: tuple[float, float]) -> None:
+    def __init__(self, width: int, states: int, steps: tuple[float, float], expand: int) -> None:
         super().__init__()
-        if width < 1 or states < 1:
-            raise ConfigError(f"state space: width and states must be at least 1, got {width} and {states}")
+        if min(width, states, expand) < 1:
+            raise ConfigError(f"state space: width, states, expand are at least 1, got {width}, {states}, {expand}")
         if not 0 < steps[0] <= steps[1]:
             raise ConfigError(f"state space: steps is a range above 0, low <= high, got {steps}")
-        self.width, self.states, self.steps = width, states, steps
-        self.skip = nn.Parameter(torch.ones(width))
+        self.width, self.states, self.steps, self.expand = width, states, steps, expand
+        self.channels = width * expand
+        self.skip = nn.Parameter(torch.ones(self.channels))
 
     def _log_steps(self) -> Tensor:
         """One Δ per channel, log-uniform over `steps`."""
         low, high = (math.log(step) for step in self.steps)
-        return low + (high - low) * torch.rand(self.width)
+        return low + (high - low) * torch.rand(self.channels)
 
     def initial_state(self, batch: int, shape: tuple[int, ...]) -> Any:
         self.output_shape(shape)
-        zeros = self.skip.new_zeros(batch, self.states, self.width)
+        zeros = self.skip.new_zeros(batch, self.states, self.channels)
         return self.state_type(*(zeros.clone() for _ in self.state_type._fields))
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if tuple(shape) != (self.width,):
             raise ConfigError(f"state space: built for {self.width} channels, not {tuple(shape)}")
-        return (self.width,)
+        return (self.channels,)
 
     def step(self, x: Float[Tensor, "batch width"], state: State | None = None) -> tuple[Tensor, State]:
         ys, state = self.forward(x.unsqueeze(0), state)
@@ -82,13 +86,15 @@ class _StateSpace(Temporal):
 
     def forward(
         self, xs: Float[Tensor, "time batch width"], state: State | None = None, first: First | None = None
-    ) -> tuple[Float[Tensor, "time batch width"], Any]:
+    ) -> tuple[Float[Tensor, "time batch channels"], Any]:
         if len(xs) == 0:
             raise ValueError("a sequence needs at least one step")
         if state is None:
             state = self.initial_state(xs.shape[1], tuple(xs.shape[2:]))
-        if state[0].shape != (xs.shape[1], self.states, self.width):
+        if state[0].shape != (xs.shape[1], self.states, self.channels):
             raise ValueError(f"state of shape {tuple(state[0].shape)} does not fit an input of shape {tuple(xs.shape)}")
+        if self.expand > 1:
+            xs = xs.repeat(1, 1, self.expand)
         ys, end = self._scan(xs, tuple(state), first)
         return ys + self.skip * xs, self.state_type(*end)
 
@@ -99,10 +105,10 @@ class _StateSpace(Temporal):
 
     def products_per_step(self) -> int:
         """Multiplications per sample and step that no weight matrix shows."""
-        return self.width * (2 * self.states * len(self.state_type._fields) ** 2 + 1)
+        return self.channels * (2 * self.states * len(self.state_type._fields) ** 2 + 1)
 
     def extra_repr(self) -> str:
-        return f"{self.width}, states={self.states}"
+        return f"{self.width} -> {self.channels}, states={self.states}"
 
 
 class DiagonalSSM(_StateSpace):
@@ -115,14 +121,22 @@ class DiagonalSSM(_StateSpace):
     gain 1, their time constants `1 / Δ λ_n` steps. All are learned. A chip's leaky integrators compute the same.
     """
 
-    def __init__(self, width: int, states: int = 16, steps: tuple[float, float] = (0.01, 1.0)) -> None:
-        super().__init__(width, states, steps)
+    def __init__(self, width: int, states: int = 16, steps: tuple[float, float] = (0.01, 1.0), expand: int = 1) -> None:
+        super().__init__(width, states, steps, expand)
         self.log_rate = nn.Parameter(torch.log(torch.arange(1.0, states + 1)).unsqueeze(1) + self._log_steps())
-        self.out = nn.Parameter(torch.randn(states, width) / math.sqrt(states))
+        self.out = nn.Parameter(torch.randn(states, self.channels) / math.sqrt(states))
+
+    def coefficients(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """a and the gains `C (1 - a)`, `[states, width · expand]`."""
+        decay = torch.exp(-torch.exp(self.log_rate)).to(dtype)
+        return decay, self.out.to(dtype) * (1 - decay)
+
+    def read(self, hidden: Float[Tensor, "batch states channels"], dtype: torch.dtype) -> Tensor:
+        """What a state `[batch, states, width · expand]` says by itself, without an input."""
+        return (self.coefficients(dtype)[1] * hidden).sum(1)
 
     def _scan(self, xs: Tensor, state: tuple[Tensor, ...], first: First | None) -> tuple[Tensor, tuple[Tensor, ...]]:
-        decay = torch.exp(-torch.exp(self.log_rate)).to(xs.dtype)
-        gain = self.out.to(xs.dtype) * (1 - decay)
+        decay, gain = self.coefficients(xs.dtype)
         if compiled(xs):
             return run_scan(REAL, first, xs, xs, *state, decay, gain)
         (hidden,), outputs = state, []
@@ -143,12 +157,12 @@ class ComplexSSM(_StateSpace):
 
     state_type: ClassVar[Any] = ComplexState
 
-    def __init__(self, width: int, states: int = 8, steps: tuple[float, float] = (0.01, 1.0)) -> None:
-        super().__init__(width, states, steps)
+    def __init__(self, width: int, states: int = 8, steps: tuple[float, float] = (0.01, 1.0), expand: int = 1) -> None:
+        super().__init__(width, states, steps, expand)
         self.log_step = nn.Parameter(self._log_steps())
-        self.log_damping = nn.Parameter(torch.full((states, width), math.log(0.5)))
-        self.frequency = nn.Parameter(math.pi * torch.arange(states).unsqueeze(1).expand(states, width).clone())
-        self.out = nn.Parameter(torch.randn(2, states, width) / math.sqrt(2 * states))
+        self.log_damping = nn.Parameter(torch.full((states, self.channels), math.log(0.5)))
+        self.frequency = nn.Parameter(math.pi * torch.arange(states).unsqueeze(1).expand(states, self.channels).clone())
+        self.out = nn.Parameter(torch.randn(2, states, self.channels) / math.sqrt(2 * states))
 
     def coefficients(self) -> tuple[Tensor, Tensor]:
         """a and the gains `2 C (a - 1) / A`, complex `[states, width]`."""
@@ -181,17 +195,23 @@ class SelectiveSSM(_StateSpace):
     """
 
     def __init__(
-        self, width: int, states: int = 16, steps: tuple[float, float] = (0.01, 1.0), rank: int | None = None
+        self,
+        width: int,
+        states: int = 16,
+        steps: tuple[float, float] = (0.01, 1.0),
+        expand: int = 1,
+        rank: int | None = None,
     ) -> None:
-        super().__init__(width, states, steps)
+        super().__init__(width, states, steps, expand)
         rank = rank if rank is not None else max(1, width // 16)
-        self.log_rate = nn.Parameter(torch.log(torch.arange(1.0, states + 1)).unsqueeze(1).repeat(1, width))
-        self.out = nn.Parameter(torch.randn(states, width) / math.sqrt(states))
-        self.select = nn.Sequential(nn.Linear(width, rank, bias=False), nn.Linear(rank, width))
+        self.log_rate = nn.Parameter(torch.log(torch.arange(1.0, states + 1)).unsqueeze(1).repeat(1, self.channels))
+        self.out = nn.Parameter(torch.randn(states, self.channels) / math.sqrt(states))
+        choose = nn.Linear(rank, self.channels)
         step = torch.exp(self._log_steps())
         with torch.no_grad():
-            self.select[1].bias.copy_(step + torch.log(-torch.expm1(-step)))  # softplus of it is the step
-            self.select[1].weight.mul_(0.1)
+            choose.bias.copy_(step + torch.log(-torch.expm1(-step)))  # softplus of it is the step
+            choose.weight.mul_(0.1)
+        self.select = nn.Sequential(nn.Linear(self.channels, rank, bias=False), choose)
 
     def _scan(self, xs: Tensor, state: tuple[Tensor, ...], first: First | None) -> tuple[Tensor, tuple[Tensor, ...]]:
         choice = rowwise(self.select, xs)

@@ -3,11 +3,13 @@
 Lanes (channels) are contiguous, so the inner loops become vector instructions; the state of one row of the batch stays
 in cache while time runs. Backward keeps no history from forward: it replays one row's states, then walks back.
 `first[t, b]` true sets the state of row b to zero before step t; an empty array means never.
+`no_type_check` keeps run-time checkers of types from wrapping what numba compiles.
 """
 
 from __future__ import annotations
 
 import math
+from typing import no_type_check
 
 import numpy as np
 from numba import njit
@@ -18,6 +20,7 @@ Mask = NDArray[np.bool_]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+@no_type_check
 def ssm_forward(x: Array, h: Array, a: Array, c: Array, first: Mask, y: Array) -> None:
     """`h_n <- a_n h_n + x`, `y = Σ_n c_n h_n`; x, y [time, batch, d], h [batch, n, d] in place, a, c [n, d]."""
     time, batch, width = x.shape
@@ -37,6 +40,7 @@ def ssm_forward(x: Array, h: Array, a: Array, c: Array, first: Mask, y: Array) -
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+@no_type_check
 def ssm_backward(
     x: Array, h: Array, a: Array, c: Array, first: Mask, gy: Array, gh: Array, gx: Array, ga: Array, gc: Array
 ) -> None:
@@ -73,6 +77,7 @@ def ssm_backward(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+@no_type_check
 def leaky_forward(x: Array, u: Array, a: Array, first: Mask, y: Array) -> None:
     """`u <- a u + x`, y is u at every step; x, y [time, batch, d], u [batch, d] in place, a [d]."""
     time, batch, width = x.shape
@@ -89,6 +94,7 @@ def leaky_forward(x: Array, u: Array, a: Array, first: Mask, y: Array) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+@no_type_check
 def leaky_backward(x: Array, u: Array, a: Array, first: Mask, gy: Array, gu: Array, gx: Array, ga: Array) -> None:
     """Gradients of `leaky_forward`; gu of the end state becomes that of the start, ga is added to."""
     time, batch, width = x.shape
@@ -115,6 +121,7 @@ def leaky_backward(x: Array, u: Array, a: Array, first: Mask, gy: Array, gu: Arr
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+@no_type_check
 def complex_forward(
     x: Array, hr: Array, hi: Array, ar: Array, ai: Array, cr: Array, ci: Array, first: Mask, y: Array
 ) -> None:
@@ -140,6 +147,7 @@ def complex_forward(
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+@no_type_check
 def complex_backward(
     x: Array,
     hr: Array,
@@ -204,12 +212,14 @@ def complex_backward(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+@no_type_check
 def softplus(z: float) -> float:
     """log(1 + e^z) without overflow."""
     return max(z, z * 0) + math.log1p(math.exp(-abs(z)))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+@no_type_check
 def selective_forward(x: Array, z: Array, h: Array, rate: Array, c: Array, first: Mask, y: Array) -> None:
     """`a = exp(-Δ_t λ_n)`, `h_n <- a h_n + (1 - a) x`, `y = Σ_n c_n h_n`; `Δ = log(1 + e^z)`, z [time, batch, d]."""
     time, batch, width = x.shape
@@ -232,6 +242,7 @@ def selective_forward(x: Array, z: Array, h: Array, rate: Array, c: Array, first
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+@no_type_check
 def selective_backward(
     x: Array,
     z: Array,
