@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from dvs_snn.errors import ConfigError, RecordingError
 from dvs_snn.events import EventStream, Sensor, empty_events, stream_of
-from dvs_snn.events.files import open_recording
+from dvs_snn.events.files import FORMATS, open_recording
 from dvs_snn.events.simulate import ShapesConfig, ShapesTruth, simulate_shapes
 from dvs_snn.learning.recordings import Recording, read_packed, write_packed
 from dvs_snn.learning.simulated import cache_folder, source_digest, work_through
@@ -139,13 +139,14 @@ class RecordedTracks:
         return str(self.folder)
 
     def pairs(self) -> list[tuple[Path, Path]]:
-        """Recording and truth; a `.csv` that is the truth of another file is no recording.
+        """Recording and truth; text files are never taken as recordings here, as a truth is one.
 
         Raises `RecordingError` where there is none.
         """
         if not self.folder.is_dir():
             raise RecordingError(self.folder, "no such folder")
-        files = [path for path in sorted(self.folder.rglob("*")) if path.is_file() and path.suffix != ".csv"]
+        known = {extension for form in FORMATS for extension in form.extensions} - {".csv", ".txt", ".tsv"}
+        files = [path for path in sorted(self.folder.rglob("*")) if path.is_file() and path.suffix.lower() in known]
         found = []
         for path in files:
             truths = [path.with_name(path.stem + ending) for ending in _TRUTH_ENDINGS]

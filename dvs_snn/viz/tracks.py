@@ -120,7 +120,7 @@ class TrackPlot:
         axes[1].set_xlabel("sensor time (s)")
         axes[0].set_title(self.title)
         if 0 < len(self._rows) <= 12:
-            axes[0].legend(title="track", ncols=6, fontsize="small")
+            figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", title="track")
         with replaced_when_done(Path(path)) as partial:
             figure.savefig(partial, dpi=130)
 

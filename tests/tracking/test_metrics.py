@@ -101,6 +101,42 @@ def test_data_without_truth_is_one_clear_error(tmp_path) -> None:
     with pytest.raises(RecordingError, match="truth"):
         RecordedTracks(tmp_path).pairs()
     (tmp_path / "a.truth.csv").write_text("t_us,id,x,y\n")
+    for other in ("a.mp4", "a.jsonl", "b.npz"):
+        (tmp_path / other).write_bytes(b"")
     assert [pair[0].name for pair in RecordedTracks(tmp_path).pairs()] == ["a.npz"]
     with pytest.raises(ConfigError, match="splits"):
         SimulatedShapes(SimulatedShapesConfig(), "dev")
+
+
+def test_a_truth_survives_its_file(tmp_path) -> None:
+    """Times and names to the digit, lengths to a thousandth of a pixel; what a file lacks is unknown."""
+    wanted = truth(3)
+    wanted.write(tmp_path / "a.truth.csv")
+    again = ShapesTruth.read(tmp_path / "a.truth.csv")
+    for name in TRUTH_DTYPE.names or ():
+        assert np.allclose(again.rows[name], wanted.rows[name], atol=5e-3), name
+    (tmp_path / "b.csv").write_text("t_us,id,x,y\n2000,1,5,6\n1000,1,4.5,6\n")
+    bare = ShapesTruth.read(tmp_path / "b.csv")
+    assert bare.rows["t_us"].tolist() == [1000, 2000] and np.isnan(bare.rows["w"]).all()
+    assert (bare.rows["visible"] == 1).all()
+
+
+@pytest.mark.parametrize("text", ["", "t_us,id,x\n1,2,3\n", "t_us,id,x,y\n1,2,3,spam\n", "t_us,id,x,y\n1,2\n"])
+def test_a_damaged_truth_is_one_clear_error(tmp_path, text: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(RecordingError, match=r"column|table"):
+        ShapesTruth.read(tmp_path / "a.csv")
+
+
+def test_simulated_shapes_are_kept_and_made_anew_when_damaged(tmp_path) -> None:
+    config = SimulatedShapesConfig(train=2, seconds=0.05, cache=str(tmp_path), workers=1)
+    recordings = SimulatedShapes(config, "train")
+    first = recordings[0]
+    kept = sorted(tmp_path.rglob("*.safetensors"))
+    assert len(kept) == 1 and first.truth.rows["t_us"][-1] == 50_000
+    kept[0].write_bytes(b"spam")
+    again = recordings[0]
+    assert np.array_equal(first.events, again.events) and np.array_equal(first.truth.rows, again.truth.rows)
+    assert not np.array_equal(recordings[1].events[:100], first.events[:100]), "a seed of its own"
+    with pytest.raises(IndexError):
+        recordings[2]
