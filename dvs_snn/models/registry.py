@@ -11,6 +11,7 @@ from dvs_snn.models.digits import DigitsConfig, DigitsNet
 from dvs_snn.models.gesture import GestureConfig, GestureNet
 from dvs_snn.models.nmnist import NMNISTConfig, NMNISTNet
 from dvs_snn.models.text import TextConfig, TextNet
+from dvs_snn.models.text_gru import TextGRU, TextGRUConfig
 from dvs_snn.models.tracker import TrackerConfig, TrackerNet
 from dvs_snn.nn import Temporal, twin_of
 
@@ -20,6 +21,7 @@ MODELS: dict[str, tuple[type, type[Temporal]]] = {
     "nmnist": (NMNISTConfig, NMNISTNet),
     "tracker": (TrackerConfig, TrackerNet),
     "text": (TextConfig, TextNet),
+    "text-gru": (TextGRUConfig, TextGRU),
 }
 """Name -> (configuration, network)."""
 
