@@ -1,4 +1,4 @@
-"""`dvs-snn text {train,evaluate,generate,chat}`: spiking models of text."""
+"""`dvs-snn text {train,evaluate,generate,chat,distill}`: spiking models of text."""
 
 from __future__ import annotations
 
@@ -15,17 +15,13 @@ def add_parser(subparsers: Any) -> None:
     _add_evaluate(verbs)
     _add_generate(verbs)
     _add_chat(verbs)
+    _add_distill(verbs)
 
 
-def _add_train(verbs: Any) -> None:
-    parser = verbs.add_parser("train", help="train a text model by a recipe")
+def _add_recipe(parser: Any) -> None:
     parser.add_argument("recipe", help="name of a text recipe that ships with the package, or a YAML file")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="replace a value of the recipe")
     parser.add_argument("--data", help=".txt, .tsv or .jsonl file, or a folder with train, validation and test files")
-    parser.add_argument("--out", help="folder of the run (default: runs/text-NAME)")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out, exactly where it was cut")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.set_defaults(run=run_train)
     parse = parser.parse_known_args
 
     def parse_interleaved(words: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:
@@ -35,6 +31,26 @@ def _add_train(verbs: Any) -> None:
         return found, [word for word in rest if word not in found.overrides]
 
     parser.parse_known_args = parse_interleaved
+
+
+def _add_train(verbs: Any) -> None:
+    parser = verbs.add_parser("train", help="train a text model by a recipe")
+    _add_recipe(parser)
+    parser.add_argument("--out", help="folder of the run (default: runs/text-NAME)")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out, exactly where it was cut")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.set_defaults(run=run_train)
+
+
+def _add_distill(verbs: Any) -> None:
+    parser = verbs.add_parser("distill", help="let a teacher read a recipe's training text, and keep what it foresees")
+    _add_recipe(parser)
+    parser.add_argument("--teacher", required=True, help="folder of a text model, or of a Hugging Face language model")
+    parser.add_argument("--out", required=True, help="folder to write; train with distill.logits=FOLDER")
+    parser.add_argument("--draws", type=int, default=16, help="tokens kept of each foreseen one (default: 16)")
+    parser.add_argument("--temperature", type=float, default=1.0, help="of the teacher's shares (default: 1)")
+    parser.add_argument("--window", type=int, default=256, help="tokens that the teacher reads at once (default: 256)")
+    parser.set_defaults(run=run_distill)
 
 
 def _add_evaluate(verbs: Any) -> None:
@@ -103,6 +119,30 @@ def run_train(args: argparse.Namespace) -> int:
     return 0
 
 
+def run_distill(args: argparse.Namespace) -> int:
+    """Store what the teacher foresees; prints the folder."""
+    from pathlib import Path
+
+    from tqdm import tqdm
+
+    from dvs_snn.errors import ConfigError
+    from dvs_snn.text import LANGUAGE, TextTask, WindowLoader, load_text_recipe
+    from dvs_snn.text.distill import Drawing, open_foreseer, store_teacher
+
+    how = Drawing(args.draws, args.temperature, window=args.window)
+    recipe = load_text_recipe(args.recipe, args.overrides, args.data)
+    if recipe.task != LANGUAGE:
+        raise ConfigError(f"recipe {args.recipe}: only language models are distilled")
+    task = TextTask(recipe)
+    assert isinstance(task.loader, WindowLoader)
+    tokens = task.loader.tokens
+    foresee = open_foreseer(args.teacher, task.tokenizer)
+    with tqdm(total=-(-len(tokens) // how.window), desc="read", unit="window", file=sys.stderr) as bar:
+        store_teacher(args.out, foresee, args.teacher, task.tokenizer, tokens, how, bar.update)
+    print(Path(args.out))
+    return 0
+
+
 def run_evaluate(args: argparse.Namespace) -> int:
     """Evaluate and print."""
     import json
@@ -140,6 +180,7 @@ def run_generate(args: argparse.Namespace) -> int:
         text = "".join(writer.stream(prompt, args.tokens, args.stop))
         print(json.dumps({"model": str(args.model), "prompt": prompt, "text": text}))
         return 0
+    writer.model.tokenizer.encode(prompt)  # what it cannot read is said before anything is written
     print(prompt, end="", flush=True)
     for part in writer.stream(prompt, args.tokens, args.stop):
         print(part, end="", flush=True)

@@ -28,8 +28,6 @@ class TrainingRecipe(Protocol):
     @property
     def seed(self) -> int: ...
     @property
-    def loss(self) -> Loss: ...
-    @property
     def rule(self) -> RuleConfig: ...
     @property
     def optimizer(self) -> OptimizerConfig: ...
@@ -53,6 +51,8 @@ class Task(Protocol):
 
     @property
     def recipe(self) -> TrainingRecipe: ...
+    @property
+    def loss(self) -> Loss: ...
     @property
     def loader(self) -> Batches: ...
     @property
@@ -83,7 +83,7 @@ class EventTask:
 
     def __init__(self, recipe: Recipe, train: RecordingSet, validation: RecordingSet, team: Team | None = None) -> None:
         team = team or Team()
-        self.recipe, self.validation = recipe, validation
+        self.recipe, self.validation, self.loss = recipe, validation, recipe.loss
         config = recipe.pipeline
         self.loader = ClipLoader(
             train, Encoding(config.representation, config.sensor, config.bin_us), recipe.clips, recipe.augment,

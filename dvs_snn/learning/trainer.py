@@ -71,7 +71,7 @@ class Trainer:
         self._started_from = self._start_from(recipe.train.start) if recipe.train.start else None
         team.share_norms(self.model)
         steps = recipe.train.epochs * self.loader.batches
-        self.rule = RULES[recipe.rule.name](self.model, recipe.loss, recipe.rule, recipe.optimizer, steps, team)
+        self.rule = RULES[recipe.rule.name](self.model, task.loss, recipe.rule, recipe.optimizer, steps, team)
         if recipe.train.qat:
             if not hasattr(self.rule, "optimizer"):
                 raise ConfigError(f"train.qat needs a rule with an optimizer, which {recipe.rule.name!r} has not")

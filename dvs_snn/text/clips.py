@@ -192,21 +192,25 @@ def sentence_clip(tokens: Sequence[NDArray[np.int64]], labels: NDArray[np.int64]
 
 
 def held_out_sentences(texts: Sequence[str], share: float, seed: int = 0) -> NDArray[np.bool_]:
-    """Which texts are for validation: `share` of the long ones, so that neither they nor parts of them are learned.
+    """Which texts are for validation: `share` of the longest tenth, and nothing that overlaps with them is learned.
 
-    SST-2's training texts are phrases of sentences: a plain split would ask for phrases whose sentence was seen. Marks
-    are 1 for validation, and the second row marks what training may use: `[2, texts]`.
+    SST-2's training texts are phrases of sentences: a plain split would ask for phrases whose sentence was seen. Two
+    rows of marks, `[2, texts]`: what validation judges, and what training may use: no text that is a phrase of a
+    held-out one, or has one as its phrase.
     """
-    words = np.array([text.count(" ") + 1 for text in texts])
+    split = [tuple(text.split()) for text in texts]
+    words = np.array([len(text) for text in split])
     long = np.flatnonzero(words >= max(np.quantile(words, 0.9), 1))
     chosen = np.random.default_rng(seed).permutation(long)[: max(round(share * len(long)), 1)]
     held = np.zeros(len(texts), np.bool_)
     held[chosen] = True
-    inside = "\n".join(texts[k] for k in chosen)
-    # A held-out text that is itself part of a longer one takes that one with it.
-    kept = np.array([not out and text not in inside for out, text in zip(held, texts, strict=True)])
-    every = "\n".join(texts)
-    wholes = [texts[k] for k in chosen if every.count(texts[k]) > 1]
-    for k in np.flatnonzero(kept) if wholes else ():
-        kept[k] = not any(whole in texts[k] for whole in wholes)
-    return np.stack([held, kept])
+    wholes = {split[k] for k in chosen}
+    phrases = {text[a:b] for text in wholes for a in range(len(text)) for b in range(a + 1, len(text) + 1)}
+    lengths = sorted({len(text) for text in wholes})
+
+    def holds_one(text: tuple[str, ...]) -> bool:
+        sizes = (size for size in lengths if size < len(text))
+        return any(text[a : a + size] in wholes for size in sizes for a in range(len(text) - size + 1))
+
+    kept = np.array([text not in phrases and not holds_one(text) for text in split])
+    return np.stack([held, kept & ~held])

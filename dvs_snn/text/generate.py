@@ -12,6 +12,7 @@ from torch import Tensor
 from dvs_snn.errors import ConfigError
 from dvs_snn.nn import State
 from dvs_snn.text.checkpoint import TextModel
+from dvs_snn.text.event_step import EventStep, can_compile
 from dvs_snn.text.tokens import DOCUMENT
 
 READ = 512
@@ -67,25 +68,38 @@ def probabilities(logits: Float[Tensor, " tokens"], sampling: Sampling) -> Float
 
 
 class Writer:
-    """Reads and writes one document; its `state` is all it remembers, of the same size after any number of tokens."""
+    """Reads and writes one document; its `state` is all it remembers, of the same size after any number of tokens.
 
-    def __init__(self, model: TextModel, sampling: Sampling | None = None) -> None:
+    `compiled` takes `EventStep` where it knows the network, else every token is `network.step`.
+    """
+
+    def __init__(self, model: TextModel, sampling: Sampling | None = None, compiled: bool = True) -> None:
         self.model, self.sampling = model, sampling or Sampling()
+        self._event = EventStep(model.network) if compiled and can_compile(model.network) else None
         self.reset()
 
     def reset(self) -> None:
         """Begin a new document: state at rest, random numbers anew."""
-        self.state: State | None = None
+        self._state: State | None = None
+        if self._event is not None:
+            self._event.load(self.model.network.initial_state(1, ()))
+            self._event.spikes = 0
+        self._taken = 0
         self.random = self.sampling.generator()
         self.logits = self.read([DOCUMENT])
 
     @torch.inference_mode()
     def read(self, tokens: Iterable[int]) -> Float[Tensor, " tokens"]:
         """Take tokens in; returns the logits of what may follow."""
+        if self._event is not None:
+            for token in tokens:
+                self.step(int(token))
+            return self.logits
         numbers = torch.tensor(list(map(int, tokens)), dtype=torch.int64)
         for part in numbers.split(READ):
-            logits, self.state = self.model.network(part.unsqueeze(1), self.state)
+            logits, self._state = self.model.network(part.unsqueeze(1), self._state)
             self.logits = logits[-1, 0].float()
+            self._taken += len(part)
         return self.logits
 
     @torch.inference_mode()
@@ -99,8 +113,23 @@ class Writer:
     @torch.inference_mode()
     def step(self, token: int) -> None:
         """Take in one token."""
-        logits, self.state = self.model.network.step(self._one(token), self.state)
+        self._taken += 1
+        if self._event is not None:
+            self.logits = self._event(token)
+            return
+        logits, self._state = self.model.network.step(self._one(token), self._state)
         self.logits = logits[0].float()
+
+    @property
+    def state(self) -> State | None:
+        """The network's state after the last token."""
+        return self._state if self._event is None else self._event.dump()
+
+    @property
+    def rate(self) -> float | None:
+        """Spikes per neuron and token of this document, where they are counted."""
+        event = self._event
+        return None if event is None else event.spikes / (event.neurons * max(self._taken, 1))
 
     def _one(self, token: int) -> Int64[Tensor, " one"]:
         return torch.tensor([token])

@@ -9,12 +9,14 @@ from typing import Any
 import torch
 
 from dvs_snn.errors import ConfigError
-from dvs_snn.learning import Team
+from dvs_snn.learning import Loss, Team
 from dvs_snn.models import build_model
 from dvs_snn.nn import Temporal
+from dvs_snn.text.adapt import add_adapters, merged, save_adapter, trained_share
 from dvs_snn.text.checkpoint import LANGUAGE, load_text_model, save_text_model
 from dvs_snn.text.clips import SentenceLoader, Sentences, WindowLoader
 from dvs_snn.text.data import PackedText, open_sentences, open_text, training_documents
+from dvs_snn.text.distill import Distilled, open_teacher
 from dvs_snn.text.evaluate import evaluate_sentences, evaluate_text
 from dvs_snn.text.recipe import TextRecipe
 from dvs_snn.text.tokens import Tokenizer, fingerprint, learn_tokenizer
@@ -31,13 +33,18 @@ class TextTask:
         share = (team.rank, team.size)
         self.recipe = recipe
         self.tokenizer = self._tokenizer()
+        self.loss: Loss = recipe.loss
         self.loader: WindowLoader | SentenceLoader
         self.validation: PackedText | Sentences
         data, batch = recipe.data, recipe.train.batch
         if recipe.task == LANGUAGE:
             train = open_text(data, self.tokenizer, "train")
             self.validation = open_text(data, self.tokenizer, "validation")
-            self.loader = WindowLoader(train.tokens, data.length, batch, data.updates, recipe.seed, share)
+            windows = WindowLoader(train.tokens, data.length, batch, data.updates, recipe.seed, share)
+            if recipe.distill.logits:
+                windows.teacher, manifest = open_teacher(recipe.distill.logits, self.tokenizer, train.tokens)
+                self.loss = Distilled(recipe.loss, recipe.distill.weight, float(manifest["temperature"]))
+            self.loader = windows
             self.judged = ((len(self.validation) - 1) // data.length, "window")
             sources = (train.source, self.validation.source)
         else:
@@ -50,13 +57,18 @@ class TextTask:
 
     def _tokenizer(self) -> Tokenizer:
         recipe = self.recipe
-        if recipe.train.start:
-            return load_text_model(recipe.train.start).tokenizer
+        if recipe.train.start and recipe.adapt.start:
+            raise ConfigError("give train.start (all weights learn) or adapt.start (adapters learn), not both")
+        if start := recipe.train.start or recipe.adapt.start:
+            return load_text_model(start, recipe.task).tokenizer
         texts = training_documents(recipe.data, recipe.labels).texts()
         return learn_tokenizer(recipe.tokenizer.kind, recipe.tokenizer.size, texts)
 
     def build(self) -> Temporal:
-        """The recipe's network with fresh weights."""
+        """The recipe's network with fresh weights, or the one to adapt, with its adapters."""
+        adapt = self.recipe.adapt
+        if adapt.start:
+            return add_adapters(load_text_model(adapt.start, self.recipe.task).network, adapt)
         return build_model(self.recipe.model, self.recipe.network_config(self.tokenizer.size))
 
     def read(self, start: str) -> tuple[Temporal, Mapping[str, Any]]:
@@ -77,12 +89,10 @@ class TextTask:
         return bool((measures["accuracy"], -measures["loss"]) > (best["accuracy"], -best["loss"]))
 
     def save(self, path: Path, model: Temporal, metrics: dict[str, Any]) -> None:
-        """Write a text model."""
-        recipe = self.recipe
-        save_text_model(path, recipe.task, recipe.model, model, self.tokenizer, recipe.labels, metrics)
-
-
-def check_recipe(recipe: TextRecipe) -> None:
-    """Refuse what cannot be together before any data are read."""
-    if recipe.train.start and recipe.adapt.start:
-        raise ConfigError("give train.start (all weights learn) or adapt.start (adapters learn), not both")
+        """Write a text model; an adapted one merged, its adapter in a folder beside it."""
+        recipe, name = self.recipe, self.recipe.model
+        if recipe.adapt.start:
+            save_adapter(path.parent / "adapter", model, recipe.adapt)
+            metrics = {**metrics, "adapted_from": recipe.adapt.start, "trained_share": trained_share(model)}
+            model, name = merged(model), load_text_model(recipe.adapt.start).model
+        save_text_model(path, recipe.task, name, model, self.tokenizer, recipe.labels, metrics)

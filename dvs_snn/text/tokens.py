@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,10 @@ DOCUMENT = 0
 MARK = "<|document|>"
 """How the mark is written in a BPE vocabulary; the same letters in a text are plain text."""
 SHOWN = 5
+Numbers: TypeAlias = Iterable[int] | NDArray[np.int64]
 
 
+@runtime_checkable
 class TextStream(Protocol):
     """Turns tokens into text one by one; what is not yet a whole character waits for the next token."""
 
@@ -39,7 +41,7 @@ class Tokenizer(Protocol):
     @property
     def size(self) -> int: ...
     def encode(self, text: str) -> NDArray[np.int64]: ...
-    def decode(self, tokens: Iterable[int]) -> str: ...
+    def decode(self, tokens: Numbers) -> str: ...
     def stream(self) -> TextStream: ...
     def to_dict(self) -> dict[str, Any]: ...
 
@@ -74,9 +76,9 @@ class Characters:
             )
         return places.astype(np.int64) + 1
 
-    def decode(self, tokens: Iterable[int]) -> str:
+    def decode(self, tokens: Numbers) -> str:
         """Text; document marks are nothing."""
-        return "".join(map(self.push, tokens))
+        return "".join(self.push(int(token)) for token in tokens)
 
     def push(self, token: int) -> str:
         """The character of one token."""
@@ -125,11 +127,11 @@ class ByteBPE:
         """Numbers 1 and up."""
         return np.asarray(self.tokenizer.encode(text, add_special_tokens=False).ids, np.int64)
 
-    def decode(self, tokens: Iterable[int]) -> str:
+    def decode(self, tokens: Numbers) -> str:
         """Text; bytes that are no character become the replacement character."""
         return self.bytes_of(tokens).decode("utf-8", "replace")
 
-    def bytes_of(self, tokens: Iterable[int]) -> bytes:
+    def bytes_of(self, tokens: Numbers) -> bytes:
         """The bytes that tokens stand for; document marks are none."""
         letters = (self.tokenizer.id_to_token(int(token)) for token in tokens if token != DOCUMENT)
         return bytes(self._bytes[letter] for token in letters for letter in token)
