@@ -4,7 +4,9 @@ torch (and numba for the CPU kernels) only; knows no events and imports no other
 """
 
 from dvs_snn.nn.attention_ssm import AttentionSSM
+from dvs_snn.nn.count_neuron import SpikeCount
 from dvs_snn.nn.documents import scan_documents
+from dvs_snn.nn.gif import GIF, MicroSteps
 from dvs_snn.nn.linear_attention import SpikingLinearAttention
 from dvs_snn.nn.linear_neuron import LinearNeuron, RecurrentState
 from dvs_snn.nn.neurons import CUBALIF, LIF, PLIF, TCLIF, AdLIF, LeakyIntegrator
@@ -28,6 +30,7 @@ from dvs_snn.nn.wkv import WKVMixer
 
 __all__ = [
     "CUBALIF",
+    "GIF",
     "LIF",
     "PLIF",
     "TCLIF",
@@ -39,6 +42,7 @@ __all__ = [
     "FastSigmoid",
     "LeakyIntegrator",
     "LinearNeuron",
+    "MicroSteps",
     "NoResetLIF",
     "Rectangle",
     "RecurrentState",
@@ -46,6 +50,7 @@ __all__ = [
     "Sequential",
     "Sigmoid",
     "SlayerExponential",
+    "SpikeCount",
     "SpikingLinearAttention",
     "State",
     "SuperSpike",
