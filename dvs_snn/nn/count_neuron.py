@@ -1,4 +1,4 @@
-"""The count neuron of SpikingBrain: a number of spikes per value, and the codes that carry the number as spikes in time.
+"""The count neuron of SpikingBrain: a number of spikes per value, and the codes that carry the number in time.
 
 A count neuron is rounding, done by integrate and fire: with a membrane that neither leaks nor keeps a remainder, the
 spikes of one value are `round(x / θ)`. What follows can add weights once per spike instead of multiplying.
