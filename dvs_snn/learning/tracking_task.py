@@ -90,7 +90,7 @@ class TrackingTask(EventTask):
         if recipe.augment is not None or recipe.clips.splice or not isinstance(recipe.loss, CentreLoss):
             raise ConfigError("a tracker's recipe has the loss 'centres', clips.splice 0 and no augment")
         team = team or Team()
-        self.recipe, self.validation = recipe, validation
+        self.recipe, self.validation, self.loss = recipe, validation, recipe.loss
         self.loader = TrackingLoader(
             recipe.pipeline, train, recipe.clips, recipe.train.batch, recipe.seed,
             threads=recipe.train.loader_threads, share=(team.rank, team.size),
