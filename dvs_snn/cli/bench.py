@@ -10,7 +10,7 @@ from pathlib import Path
 OPTIONS = {
     "plot": ("memory",),
     "sequences": ("tracking_quality",),
-    "data": ("nmnist",),
+    "data": ("nmnist", "text"),
     "minutes": ("nmnist",),
     "seed": ("nmnist",),
 }
@@ -26,8 +26,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--sequences", type=int, metavar="N", help="tracking_quality: how many sequences, 60 for all (6)"
     )
-    parser.add_argument("--data", metavar="DIR", help="nmnist: where Train/ and Test/ lie")
-    parser.add_argument("--minutes", type=float, metavar="M", help="nmnist: processor time for each network to learn (10)")
+    parser.add_argument("--data", metavar="DIR", help="nmnist: Train/ and Test/; text: SST-2 to learn (long)")
+    parser.add_argument("--minutes", type=float, metavar="M", help="nmnist: processor time for each to learn (10)")
     parser.add_argument("--seed", type=int, metavar="N", help="nmnist: seed of weights and of order (1)")
     parser.set_defaults(run=run)
 
