@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"{args.file}: no events, so there is nothing to compare")
     maps = dense_batch([config.representation(window, config.sensor) for window in found]).numpy()
     result = compare(checkpoint.model, package, maps, args.lava)
+    decided = _recording_decisions(config, found, result.traces)
     if args.plot:
         from dvs_snn.viz.agreement import draw_agreement
 
@@ -73,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
             "file": args.file,
             "steps": len(maps),
             "differences": [asdict(each) for each in result.differences],
+            "decisions": decided,
             "energy": energy,
             "twin_macs": twin_macs(package.layers),
             "spikes_per_neuron": spikes_per_neuron(result.counts),
@@ -81,11 +83,36 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(about))
         return 0
     print(f"{args.file}: {len(maps)} steps")
-    for line in (*describe(result), *report(package.layers, result.counts)):
+    for line in (*describe(result), _agreed(decided), *report(package.layers, result.counts)):
         print(line)
     for part in package.parts:
         print(f"  {part['part']:8s} on the {part['runs_on']:5s} {part['share']:6.1%} of the operations")
     return 0
+
+
+def _recording_decisions(config: Any, found: list[Any], traces: Any) -> dict[str, str]:
+    """The class of the whole recording by every form's logits, as `evaluate` decides it."""
+    import numpy as np
+
+    from dvs_snn.pipeline import decider_of, recording_label
+
+    labels = {}
+    for name, trace in traces.items():
+        decider = decider_of(config)
+        decisions: list[Any] = []
+        for window, logits in zip(found, trace.logits.astype(np.float32), strict=True):
+            if window.first:
+                decider.reset()
+            decisions.append(decider(logits, window))
+        rule = config.decision
+        labels[name] = config.labels[recording_label(decisions, config.bin_us, rule.warmup_us, rule.whole)]
+    return labels
+
+
+def _agreed(decided: dict[str, str]) -> str:
+    if len(set(decided.values())) == 1:
+        return f"decision of the recording, by every form: {next(iter(decided.values()))}"
+    return "decision of the recording: " + ", ".join(f"{name}: {label}" for name, label in decided.items())
 
 
 def _accuracy(args: argparse.Namespace, checkpoint: Any, package: Any) -> int:

@@ -91,6 +91,7 @@ def test_compare_reports_the_chain(exported: Path, recording: Path, capsys: pyte
     chain = {(each["name"], each["reference"]): each for each in found["differences"]}
     assert chain["integer", "fake-quantised, rounded states"]["backbone"] == 0
     assert chain["integer", "fake-quantised, rounded states"]["head"] == 0
+    assert found["decisions"]["integer"] == found["decisions"]["fake-quantised, rounded states"]
     assert {each["status"] for each in found["energy"]} == {"modelled"}
     assert plot.stat().st_size > 1000
 
