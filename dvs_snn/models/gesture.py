@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dvs_snn.errors import ConfigError
-from dvs_snn.models.backbone import spiking_backbone
-from dvs_snn.nn import TCLIF, LeakyIntegrator, State, Temporal
-from dvs_snn.nn.bridge import ASAB
-from dvs_snn.nn.layers import Saturate, conv_norm, linear_norm
-
-CURRENT = 0.3
-"""Standard deviation of the head's input currents at the start: its oscillators pile up several bins of them."""
+from dvs_snn.models.hybrid import CURRENT, HybridNet, HybridState
+from dvs_snn.nn import TCLIF, LeakyIntegrator
+from dvs_snn.nn.layers import conv_norm, linear_norm
 
 
 @dataclass(frozen=True)
@@ -74,16 +69,7 @@ class GestureConfig:
             raise ConfigError(f"gesture: periods is a range of bins above 6, low <= high, got {self.periods}")
 
 
-class GestureState(NamedTuple):
-    """States of the network's parts."""
-
-    backbone: Any
-    bridge: Any
-    head: Any
-    integrator: Any
-
-
-class GestureNet(Temporal):
+class GestureNet(HybridNet):
     """Event counts per bin -> class logits at every bin.
 
     Counts are capped, pass a spiking backbone, the attention bridge (ASAB) over the last `bridge_bins` bins, strided
@@ -92,26 +78,9 @@ class GestureNet(Temporal):
     """
 
     def __init__(self, config: GestureConfig | None = None) -> None:
-        super().__init__()
-        self.config = config = config if config is not None else GestureConfig()
-        channels, height, width = config.shape
-        self.saturate = Saturate(config.count_limit)
-        self.backbone = spiking_backbone(
-            channels,
-            config.channels,
-            config.kernels,
-            config.strides,
-            taus=config.taus,
-            delays=config.delays,
-            surrogate_slope=config.surrogate_slope,
-        )
-        self.bridge = ASAB(
-            config.bridge_bins,
-            spacing=config.bridge_spacing,
-            deformable=config.deformable,
-            score_scale=config.score_scale,
-            rate_source=config.rate_source,
-        )
+        config = config if config is not None else GestureConfig()
+        super().__init__(config)
+        _, height, width = config.shape
         for stride in (*config.strides, *[2] * len(config.block_channels)):
             height, width = math.ceil(height / stride), math.ceil(width / stride)
         blocks: list[nn.Module] = []
@@ -130,58 +99,19 @@ class GestureNet(Temporal):
             nn.init.normal_(self.shortcut.weight, std=1.0 / (CURRENT * math.sqrt(config.hidden)))
         self.integrator = LeakyIntegrator(beta=math.exp(-1.0 / config.readout_tau), scale_input=True)
 
-    def initial_state(self, batch: int, shape: tuple[int, ...]) -> GestureState:
-        features = self.backbone.output_shape(shape)
-        return GestureState(
-            self.backbone.initial_state(batch, shape),
-            self.bridge.initial_state(batch, features),
-            self.head.initial_state(batch, (self.config.hidden,)),
-            self.integrator.initial_state(batch, (self.config.classes,)),
-        )
+    def initial_state(self, batch: int, shape: tuple[int, ...]) -> HybridState:
+        return self._state(batch, shape, (self.config.hidden,), (self.config.classes,))
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if tuple(shape) != self.config.shape:
             raise ConfigError(f"gesture: built for maps of {self.config.shape}, not {tuple(shape)}")
         return (self.config.classes,)
 
-    def forward(
-        self, xs: Float[Tensor, "time batch channel height width"], state: State | None = None
-    ) -> tuple[Float[Tensor, "time batch classes"], GestureState]:
-        currents, state = self.features(xs, state)
-        return self.decide(currents, state)
-
-    def features(
-        self, xs: Float[Tensor, "time batch channel height width"], state: State | None = None
-    ) -> tuple[Float[Tensor, "time batch hidden"], GestureState]:
-        """The currents that the head gets; renews the states of backbone and bridge."""
-        before = GestureState(None, None, None, None) if state is None else GestureState(*state)
-        spikes, backbone = self.backbone(self.saturate(xs), before.backbone)
-        features, bridge = self.bridge(spikes, before.bridge)
-        currents = self.blocks(features.flatten(0, 1)).unflatten(0, tuple(xs.shape[:2]))
-        return currents, before._replace(backbone=backbone, bridge=bridge)
-
-    def decide(
-        self, features: Float[Tensor, "time batch hidden"], state: State
-    ) -> tuple[Float[Tensor, "time batch classes"], GestureState]:
-        """Logits from the currents of `features`; renews the states of head and integrator."""
-        decided, head = self.head(features, state.head)
-        logits, integrator = self.integrator(self._read(decided, features), state.integrator)
-        return logits, state._replace(head=head, integrator=integrator)
-
-    def step(
-        self, x: Float[Tensor, "batch channel height width"], state: State | None = None
-    ) -> tuple[Float[Tensor, "batch classes"], GestureState]:
-        before = GestureState(None, None, None, None) if state is None else GestureState(*state)
-        spikes, backbone = self.backbone.step(self.saturate(x), before.backbone)
-        features, bridge = self.bridge.step(spikes, before.bridge)
-        currents = self.blocks(features)
-        decided, head = self.head.step(currents, before.head)
-        logits, integrator = self.integrator.step(self._read(decided, currents), before.integrator)
-        return logits, GestureState(backbone, bridge, head, integrator)
-
-    def _read(self, spikes: Float[Tensor, "... hidden"], currents: Float[Tensor, "... hidden"]) -> Tensor:
+    def _read(
+        self, spikes: Float[Tensor, "n hidden"], currents: Float[Tensor, "n hidden"]
+    ) -> Float[Tensor, "n classes"]:
         """Evidence for each class in this bin."""
-        evidence = self.readout(self.dropout(spikes))
+        evidence: Tensor = self.readout(self.dropout(spikes))
         return evidence if self.shortcut is None else evidence + self.shortcut(self.dropout(torch.relu(currents)))
 
 

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dvs_snn.errors import ConfigError
-from dvs_snn.models.backbone import spiking_backbone
-from dvs_snn.nn import TCLIF, LeakyIntegrator, State, Temporal
-from dvs_snn.nn.bridge import ASAB
-from dvs_snn.nn.layers import Saturate, conv_norm
+from dvs_snn.models.hybrid import CURRENT, HybridNet, HybridState
+from dvs_snn.nn import TCLIF, LeakyIntegrator
+from dvs_snn.nn.layers import conv_norm
 
 OUTPUTS = ("heat", "offset_x", "offset_y", "log_w", "log_h", "vx", "vy")
 """Channels of the output: heat is a logit; offsets in cells from the cell's middle; sizes as log of cells; speeds in
 cells per bin."""
-CURRENT = 0.3
-"""Standard deviation of the head's input currents at the start, as in the gesture network."""
 RARE = 0.01
 """Share of cells that hold a centre: the heat's bias starts there, so that empty cells do not drown the first steps."""
 
@@ -73,16 +69,7 @@ class TrackerConfig:
         return math.prod(self.strides) // self.finer
 
 
-class TrackerState(NamedTuple):
-    """States of the network's parts."""
-
-    backbone: Any
-    bridge: Any
-    head: Any
-    integrator: Any
-
-
-class TrackerNet(Temporal):
+class TrackerNet(HybridNet):
     """Event counts per bin -> maps of `OUTPUTS` at every bin.
 
     Counts are capped, pass a spiking backbone, the attention bridge (ASAB), dense blocks and maps of TC-LIF neurons,
@@ -91,25 +78,8 @@ class TrackerNet(Temporal):
     """
 
     def __init__(self, config: TrackerConfig | None = None) -> None:
-        super().__init__()
-        self.config = config = config if config is not None else TrackerConfig()
-        self.saturate = Saturate(config.count_limit)
-        self.backbone = spiking_backbone(
-            config.shape[0],
-            config.channels,
-            config.kernels,
-            config.strides,
-            taus=config.taus,
-            delays=config.delays,
-            surrogate_slope=config.surrogate_slope,
-        )
-        self.bridge = ASAB(
-            config.bridge_bins,
-            spacing=config.bridge_spacing,
-            deformable=config.deformable,
-            score_scale=config.score_scale,
-            rate_source=config.rate_source,
-        )
+        config = config if config is not None else TrackerConfig()
+        super().__init__(config)
         blocks: list[nn.Module] = []
         channels = config.channels[-1]
         for width in config.block_channels:
@@ -129,42 +99,14 @@ class TrackerNet(Temporal):
             bias[0], bias[3:5] = math.log(RARE / (1 - RARE)), math.log(CELLS)
         self.integrator = LeakyIntegrator(beta=math.exp(-1.0 / config.readout_tau), scale_input=True)
 
-    def initial_state(self, batch: int, shape: tuple[int, ...]) -> TrackerState:
-        features = self.backbone.output_shape(shape)
-        return TrackerState(
-            self.backbone.initial_state(batch, shape),
-            self.bridge.initial_state(batch, features),
-            self.head.initial_state(batch, (self.config.hidden, *features[1:])),
-            self.integrator.initial_state(batch, (len(OUTPUTS), *(side * self.config.finer for side in features[1:]))),
-        )
+    def initial_state(self, batch: int, shape: tuple[int, ...]) -> HybridState:
+        hidden = (self.config.hidden, *self.backbone.output_shape(shape)[1:])
+        return self._state(batch, shape, hidden, self.output_shape(shape))
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if tuple(shape) != self.config.shape:
             raise ConfigError(f"tracker: built for maps of {self.config.shape}, not {tuple(shape)}")
         return (len(OUTPUTS), *(side * self.config.finer for side in self.backbone.output_shape(shape)[1:]))
-
-    def forward(
-        self, xs: Float[Tensor, "time batch channel height width"], state: State | None = None
-    ) -> tuple[Float[Tensor, "time batch output rows columns"], TrackerState]:
-        before = TrackerState(None, None, None, None) if state is None else TrackerState(*state)
-        spikes, backbone = self.backbone(self.saturate(xs), before.backbone)
-        features, bridge = self.bridge(spikes, before.bridge)
-        currents = self.blocks(features.flatten(0, 1))
-        decided, head = self.head(currents.unflatten(0, tuple(xs.shape[:2])), before.head)
-        evidence = self._read(decided.flatten(0, 1), currents).unflatten(0, tuple(xs.shape[:2]))
-        maps, integrator = self.integrator(evidence, before.integrator)
-        return maps, TrackerState(backbone, bridge, head, integrator)
-
-    def step(
-        self, x: Float[Tensor, "batch channel height width"], state: State | None = None
-    ) -> tuple[Float[Tensor, "batch output rows columns"], TrackerState]:
-        before = TrackerState(None, None, None, None) if state is None else TrackerState(*state)
-        spikes, backbone = self.backbone.step(self.saturate(x), before.backbone)
-        features, bridge = self.bridge.step(spikes, before.bridge)
-        currents = self.blocks(features)
-        decided, head = self.head.step(currents, before.head)
-        maps, integrator = self.integrator.step(self._read(decided, currents), before.integrator)
-        return maps, TrackerState(backbone, bridge, head, integrator)
 
     def _read(
         self, spikes: Float[Tensor, "n hidden rows columns"], currents: Float[Tensor, "n hidden rows columns"]
