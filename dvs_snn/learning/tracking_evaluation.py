@@ -26,8 +26,8 @@ PACKET_EVENTS = 4096
 def open_tracking_data(data: str, split: str, count: int | None = None) -> SimulatedShapes | RecordedTracks:
     """Recordings with truth: `simulated`, or a folder."""
     if data == "simulated":
-        counts = {split: SEQUENCES if count is None else count} if split in TRACKING_SEEDS else {}
-        kept = SimulatedShapes(SimulatedShapesConfig(**counts), split)
+        asked: dict[str, Any] = {split: SEQUENCES if count is None else count} if split in TRACKING_SEEDS else {}
+        kept = SimulatedShapes(SimulatedShapesConfig(**asked), split)
         kept.prepare()
         return kept
     if count is not None:

@@ -24,7 +24,7 @@ from dvs_snn.learning.tracking_metrics import TrackScore
 from dvs_snn.learning.tracking_targets import CentreLoss, TrackingClip, target_maps
 from dvs_snn.models import build_model
 from dvs_snn.nn import Temporal
-from dvs_snn.pipeline import PipelineConfig, decider_of, heat_cell_px
+from dvs_snn.pipeline import PipelineConfig, Tracks, decider_of, heat_cell_px
 
 
 class TrackingLoader(ClipLoader):
@@ -42,7 +42,7 @@ class TrackingLoader(ClipLoader):
         )
         shape = build_model(config.model, config.model_config).output_shape(config.representation.shape(config.sensor))
         self.cells: tuple[int, int] = (shape[1], shape[2])
-        self.cell_px = heat_cell_px(config)
+        self.cell_px = heat_cell_px(config) or 1
 
     def _make(self, order: NDArray[np.int64], epoch: int, number: int) -> Clip:
         rng = np.random.default_rng((self.seed, epoch, 1, number))
@@ -100,7 +100,8 @@ class TrackingTask(EventTask):
 
     def validate(self, model: Temporal, device: torch.device, advance: Callable[[int], object]) -> dict[str, Any]:
         """`judge` on the validation recordings; what other tasks call accuracy is IDF1 here."""
-        return judge(self.recipe.pipeline, model, self.validation, self.recipe.loss, device, advance)
+        assert isinstance(self.loss, CentreLoss)
+        return judge(self.recipe.pipeline, model, self.validation, self.loss, device, advance)
 
     def better(self, measures: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
         """A larger sum of MOTA and IDF1."""
@@ -120,11 +121,13 @@ def judge(
     for encoded, outputs in scan_recordings(config, model, recordings, 8, device):
         recording = encoded.recording
         assert isinstance(recording, TrackedRecording)
-        decisions = []
+        decisions: list[Tracks] = []
         for window, maps in zip(encoded.windows, outputs, strict=True):
             if window.first:
                 decider.reset()
-            decisions.append(decider(maps, window))
+            decision = decider(maps, window)
+            assert isinstance(decision, Tracks)
+            decisions.append(decision)
         single = TrackScore()
         for judged in (score, single):
             judged.take(recording.name, decisions, recording.truth)
@@ -162,7 +165,7 @@ def _loss(
     loss: CentreLoss, outputs: NDArray[np.float32], ends_us: list[int], truth: ShapesTruth, config: PipelineConfig
 ) -> float:
     cells: tuple[int, int] = (int(outputs.shape[2]), int(outputs.shape[3]))
-    cell_px = heat_cell_px(config)
+    cell_px = heat_cell_px(config) or 1
     targets = targets_at(truth.rows, np.array(ends_us), cell_px, cells, config.bin_us)
     scored = torch.ones(len(outputs), 1, dtype=torch.bool)
     clip = TrackingClip(

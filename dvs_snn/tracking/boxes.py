@@ -120,7 +120,7 @@ class BoxTracker:
                 left = np.setdiff1d(left, [n for _, n in pairs])
         mean, covariance, life = self._born(seen[left], mean, covariance, life, t_us)
         next_id = state.next_id
-        for k in np.flatnonzero((life[:, ID] == 0) & (life[:, EVIDENCE] >= rule.confirm)):
+        for k in np.flatnonzero((life[:, ID] == 0) & (life[:, EVIDENCE] >= rule.confirm)).tolist():
             life[k, ID] = next_id
             next_id += 1
         alive = self._alive(mean, life, t_us)

@@ -46,8 +46,8 @@ class Tracks:
 
         def placed(track: Track) -> Track:
             x, y = (track.x + 0.5) * scale + left - 0.5, (track.y + 0.5) * scale + top - 0.5
-            lengths = (scale * value for value in (track.w, track.h, track.vx, track.vy))
-            return Track(track.id, x, y, *lengths, track.score)
+            w, h, vx, vy = (scale * value for value in (track.w, track.h, track.vx, track.vy))
+            return Track(track.id, x, y, w, h, vx, vy, track.score)
 
         return Tracks(self.t_us, tuple(placed(track) for track in self.tracks))
 
