@@ -61,8 +61,8 @@ class Synapses:
 class CostMeter:
     """While entered, counts what the layers of a network do in the bins that `watch` names.
 
-    Seen are convolutions, linear maps (with delays too), the recurrent maps of neurons and the attention bridge (its
-    dense arithmetic, all MAC); not recurrence with delays. Weights must not change meanwhile.
+    Seen are convolutions, linear maps (with delays too), the recurrent maps of neurons, the attention bridge and the
+    mixers of text (their dense arithmetic, all MAC); not recurrence with delays. Weights must not change meanwhile.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -85,6 +85,8 @@ class CostMeter:
                 hook = self._neurons(name)
             elif isinstance(module, ASAB):
                 hook = self._bridge(name)
+            elif hasattr(module, "products_per_step"):
+                hook = self._mixer(name)
             else:
                 continue
             self._handles.append(module.register_forward_hook(hook))
@@ -120,19 +122,23 @@ class CostMeter:
             }
         macs = sum(s.effective for s in self.synapses.values() if not s.binary) / bins
         acs = sum(s.effective for s in self.synapses.values() if s.binary) / bins
+        dense = sum(s.dense for s in self.synapses.values())
         active = sum(seen.active for seen in self.activity.values())
         neurons = sum(seen.neurons for seen in self.activity.values())
         return {
             "bins": self.bins,
             "bins_to_decision": steps,
-            "spiking": not any(isinstance(module, Twin) for module in self.network.modules()),
+            "spiking": not any(
+                isinstance(module, Twin) or getattr(module, "smooth", False) for module in self.network.modules()
+            ),
             "spikes_per_bin": active / bins,
             "activation_sparsity": 1 - active / (neurons * bins) if neurons else 0.0,
             "synaptic_operations": {
                 "per": "bin",
                 "effective_macs": macs,
                 "effective_acs": acs,
-                "dense": sum(s.dense for s in self.synapses.values()) / bins,
+                "dense": dense / bins,
+                "driven_by_spikes": sum(s.dense for s in self.synapses.values() if s.binary) / dense if dense else 0.0,
                 "nanojoule_45nm": (macs * PICOJOULE_MAC + acs * PICOJOULE_AC) * 1e-3,
                 "layers": {
                     name: {
@@ -192,14 +198,22 @@ class CostMeter:
 
     def _bridge(self, name: str) -> Any:
         def hook(layer: ASAB, inputs: tuple[Any, ...], output: Any) -> None:
-            xs = inputs[0]
-            bins = float(self._rows(xs.shape[0] * xs.shape[1]).sum())
-            seen = self.synapses.setdefault(name, Synapses(binary=False))
-            products = bridge_products(layer, tuple(xs.shape[2:])) * bins
-            seen.effective += products
-            seen.dense += products
+            self._dense(name, inputs[0], bridge_products(layer, tuple(inputs[0].shape[2:])))
 
         return hook
+
+    def _mixer(self, name: str) -> Any:
+        def hook(layer: Any, inputs: tuple[Any, ...], output: Any) -> None:
+            self._dense(name, inputs[0], layer.products_per_step())
+
+        return hook
+
+    def _dense(self, name: str, xs: Tensor, products: int) -> None:
+        """So many multiplications in each watched bin of an input `[time, batch, ...]`."""
+        total = products * float(self._rows(xs.shape[0] * xs.shape[1]).sum())
+        seen = self.synapses.setdefault(name, Synapses(binary=False))
+        seen.effective += total
+        seen.dense += total
 
 
 def bridge_products(bridge: ASAB, shape: tuple[int, ...]) -> int:

@@ -1,4 +1,4 @@
-"""The network for N-MNIST: spiking convolutions, nothing else that fires, and a leaky readout."""
+"""The network for N-MNIST: spiking convolutions, a leaky readout, and between them, if asked, a state space."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.models.backbone import spiking_backbone
-from dvs_snn.nn import LeakyIntegrator, Sequential, State, Temporal
+from dvs_snn.nn import DiagonalSSM, LeakyIntegrator, NoResetLIF, Sequential, State, Temporal
 from dvs_snn.nn.dropout import SequenceDropout
-from dvs_snn.nn.layers import Saturate
+from dvs_snn.nn.layers import Saturate, linear_norm
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,13 @@ class NMNISTConfig:
     taus: tuple[float, ...] = (1.0, 6.0)
     """Range of membrane time constants; the channels of a block are spread over it."""
     surrogate_slope: float = 2.0
+    head: str = "readout"
+    """`readout` reads the convolutions' spikes; `ssm` puts the text network's mixer before it: a state space per
+    channel, and neurons without reset."""
+    hidden: int = 64
+    """Channels of the state space."""
+    states: int = 8
+    """Memories per channel of the state space."""
     readout_tau: float = 20.0
     dropout: float = 0.4
 
@@ -42,6 +49,8 @@ class NMNISTConfig:
             raise ConfigError("nmnist: need classes >= 2")
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise ConfigError(f"nmnist: shape is channels, height, width, all above 0, got {self.shape}")
+        if self.head not in ("readout", "ssm") or min(self.hidden, self.states) < 1:
+            raise ConfigError("nmnist: head is 'readout' or 'ssm', hidden and states are at least 1")
         if not self.readout_tau > 0:
             raise ConfigError(f"nmnist: readout_tau must be above 0 bins, got {self.readout_tau:g}")
 
@@ -64,12 +73,20 @@ class NMNISTNet(Temporal):
         )
         for stride in config.strides:
             height, width = math.ceil(height / stride), math.ceil(width / stride)
+        features = config.channels[-1] * height * width
+        head: list[nn.Module] = []
+        if config.head == "ssm":
+            head += linear_norm(features, config.hidden)
+            head += [DiagonalSSM(config.hidden, config.states), NoResetLIF(config.hidden)]
+            head.append(SequenceDropout(config.dropout))
+            features = config.hidden
         self.layers = Sequential(
             Saturate(config.count_limit),
             *backbone,
             nn.Flatten(),
             SequenceDropout(config.dropout),
-            nn.Linear(config.channels[-1] * height * width, config.classes),
+            *head,
+            nn.Linear(features, config.classes),
             LeakyIntegrator(math.exp(-1.0 / config.readout_tau), scale_input=True),
         )
 

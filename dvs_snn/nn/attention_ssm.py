@@ -116,8 +116,8 @@ class AttentionSSM(Temporal):
         return oldest, count.view(-1, 1).to(filled.dtype)
 
     def products_per_step(self) -> int:
-        """Multiplications per sample and step that no weight matrix shows."""
-        return self.space.products_per_step() + self.width * (2 * (self.window + 1) + 1)
+        """Multiplications per sample and step that no weight matrix shows; the state space counts its own."""
+        return self.width * (2 * (self.window + 1) + 1)
 
     def extra_repr(self) -> str:
         return f"{self.width}, window={self.window}, query={self.query}"

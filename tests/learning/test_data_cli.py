@@ -41,8 +41,9 @@ def run(capsys, *words):
         ("gesture_dvs128", ibm_dvs128, [*GESTURE, "data.division=spikingjelly"], "dvs128_gesture", 12, 12),
         ("digits", shd, DIGITS, "shd", 10, 24),
         ("nmnist", nmnist, NMNIST, "nmnist", None, 30),
+        ("nmnist_ssm", nmnist, [*NMNIST, "pipeline.model_config.hidden=8"], "nmnist", None, 30),
     ],
-    ids=["gesture-tonic", "gesture_dvs128-ibm", "digits", "nmnist"],
+    ids=["gesture-tonic", "gesture_dvs128-ibm", "digits", "nmnist", "nmnist_ssm"],
 )
 def test_train_and_evaluate_on_a_folder(tmp_path, capsys, recipe, make, options, name, held, tested):
     data, out = make(tmp_path / "data"), tmp_path / "run"
