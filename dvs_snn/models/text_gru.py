@@ -44,8 +44,8 @@ class _Layers(Temporal):
         self.gru = nn.GRU(width, width, layers)
 
     def initial_state(self, batch: int, shape: tuple[int, ...]) -> GRUState:
-        weight = self.gru.weight_hh_l0
-        return GRUState(weight.new_zeros(batch, self.gru.num_layers, self.gru.hidden_size))
+        like = next(self.gru.parameters())
+        return GRUState(like.new_zeros(batch, self.gru.num_layers, self.gru.hidden_size))
 
     def step(self, x: Float[Tensor, "batch width"], state: State | None = None) -> tuple[Tensor, State]:
         ys, state = self.forward(x.unsqueeze(0), state)

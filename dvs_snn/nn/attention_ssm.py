@@ -101,8 +101,8 @@ class AttentionSSM(Temporal):
         found = window_attention(queries, keys, values, oldest)
         ys, space = self.space(xs + torch.sigmoid(self.gate) * found, state.space, first)
         gone = torch.arange(self.window, device=xs.device) < self.window - filled  # of a document that has ended
-        last = (part[time:].transpose(0, 1).masked_fill(gone.unsqueeze(2), 0) for part in (keys, values))
-        return ys, AttentionSSMState(*last, filled, space)
+        keys, values = (part[time:].transpose(0, 1).masked_fill(gone.unsqueeze(2), 0) for part in (keys, values))
+        return ys, AttentionSSMState(keys, values, filled, space)
 
     def _oldest(self, time: int, filled: Tensor, first: First | None) -> tuple[Tensor, Tensor]:
         """The first place of the window and of its document, at each step, and how many there are after the last."""

@@ -51,9 +51,9 @@ class SpikingLinearAttention(Temporal):
 
     def initial_state(self, batch: int, shape: tuple[int, ...]) -> LinearAttentionState:
         self.output_shape(shape)
-        neurons = (neuron.initial_state(batch, (self.width,)) for neuron in (self.query, self.key, self.value))
+        query, key, value = (n.initial_state(batch, (self.width,)) for n in (self.query, self.key, self.value))
         size = self.width // self.heads
-        return LinearAttentionState(*neurons, self.decay_logit.new_zeros(batch, self.heads, size, size))
+        return LinearAttentionState(query, key, value, self.decay_logit.new_zeros(batch, self.heads, size, size))
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if tuple(shape) != (self.width,):
@@ -78,8 +78,10 @@ class SpikingLinearAttention(Temporal):
             spikes, after = scan_documents(neuron, rowwise(linear, xs), before, first)
             parts.append(spikes.unflatten(2, (self.heads, -1)))
             membranes.append(after)
-        ys, matrix = attention_scan(*parts, state.matrix, torch.sigmoid(self.decay_logit), first)
-        return ys.flatten(2) / math.sqrt(self.width / self.heads), LinearAttentionState(*membranes, matrix)
+        q, k, v = parts
+        ys, matrix = attention_scan(q, k, v, state.matrix, torch.sigmoid(self.decay_logit), first)
+        query, key, value = membranes
+        return ys.flatten(2) / math.sqrt(self.width / self.heads), LinearAttentionState(query, key, value, matrix)
 
     def products_per_step(self) -> int:
         """Multiplications per sample and step that no weight matrix shows: the decay; spikes only add."""
