@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ORACLES := spikingjelly==2.0.0 neurobench==2.3.0
 PEERS := $(ORACLES) norse==1.1.0 sinabs==3.1.3 trackers==2.6.1 supervision==0.31.2
 
-.PHONY: demo test lint check setup bench gesture slow notebooks ros loihi clean
+.PHONY: demo test lint check setup bench gesture gesture-qat8 slow notebooks ros loihi clean
 
 demo: $(VENV)/.base
 	$(BIN)/dvs-snn demo
@@ -52,6 +52,11 @@ gesture: $(VENV)/.base
 		--out runs/gesture-2
 	$(TRAIN) train.start=runs/gesture-2/checkpoint train.epochs=4 data.train=4400 data.more_other=800 train.ema=0.998 \
 		optimizer.lr=0.001 --out runs/gesture
+
+# Fine-tunes it with 8-bit synapses, some minutes on one core, and makes the integer package.
+gesture-qat8: $(VENV)/.base
+	OMP_NUM_THREADS=1 $(BIN)/dvs-snn train gesture-qat8 --out runs/gesture-qat8
+	$(BIN)/dvs-snn export runs/gesture-qat8/checkpoint --to loihi --out runs/gesture-qat8/chip
 
 # Lava 0.10.0 says it needs Python 3.10 and an old numpy; dvs_snn/deploy/sidecar/lava_shim.py makes it run on this one.
 loihi: $(VENV)/.loihi
