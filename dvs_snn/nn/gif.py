@@ -19,7 +19,7 @@ class GIFState(NamedTuple):
 
 
 class GIF(Temporal):
-    """`u <- β u + x`, `s = clip(floor(u / θ), 0, L)`, `u <- u - θ s`, output `θ s` (Xing et al. 2024).
+    """`u <- β u + x`, `s` the whole part of `u / θ` in 0..L, `u <- u - θ s`, output `θ s` (Xing et al. 2024).
 
     A step of L levels carries `log2(L + 1)` bits where a spike carries one; L = 1 is integrate and fire that fires at
     `u >= θ`. The gradient of the staircase is 1 between 0 and θ (L + 1), else 0. `signed` lets a membrane below 0 send
