@@ -20,9 +20,9 @@ from dvs_snn.errors import CheckpointError, ConfigError
 from dvs_snn.models import build_model, config_dict, model_config
 from dvs_snn.nn import Temporal
 from dvs_snn.pipeline.config import PipelineConfig
-from dvs_snn.pipeline.pipeline import Pipeline
+from dvs_snn.pipeline.pipeline import Pipeline, heat_cell_px
 from dvs_snn.pipeline.runtime import RUNTIMES, ClusterRuntime
-from dvs_snn.tracking import ClusterConfig
+from dvs_snn.tracking import ClusterConfig, TrackLife
 
 FORMAT = 1
 CLUSTERS = "clusters"
@@ -53,9 +53,12 @@ def shipped_checkpoints() -> dict[str, Path]:
 def save_checkpoint(path: str | Path, config: PipelineConfig, model: torch.nn.Module, metrics: dict[str, Any]) -> None:
     """Write a checkpoint of a pipeline.
 
-    The network's sizes are written in full: a default that changes later must not change an old checkpoint.
+    The network's sizes and the rule of tracks are written in full: a default that changes later must not change an old
+    checkpoint.
     """
     config = replace(config, model_config=config_dict(model_config(config.model, config.model_config)))
+    if heat_cell_px(config) is not None and config.tracks is None:
+        config = replace(config, tracks=TrackLife())
     write_folder(path, config.to_dict(), model, metrics)
 
 
