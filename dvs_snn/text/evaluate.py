@@ -23,6 +23,17 @@ STREAM = 256
 """Tokens of a stream that are scanned at once."""
 
 
+def windows_in(text: PackedText, length: int) -> int:
+    """How many windows tile a text; raises `TextError` for one shorter than a window."""
+    windows = (len(text) - 1) // length
+    if windows < 1:
+        raise TextError(
+            f"{text.source}: has {len(text)} tokens, a window of {length} needs {length + 1}; give more text or a "
+            "shorter window (--length, data.length)"
+        )
+    return windows
+
+
 @torch.inference_mode()
 def evaluate_text(
     network: Temporal,
@@ -37,12 +48,7 @@ def evaluate_text(
 
     `n` is the number of tokens foreseen. Raises `TextError` for a text shorter than a window.
     """
-    windows = (len(text) - 1) // length
-    if windows < 1:
-        raise TextError(
-            f"{text.source}: has {len(text)} tokens, a window of {length} needs {length + 1}; give more text or a "
-            "shorter --length"
-        )
+    windows = windows_in(text, length)
     network = network.to(device).eval()
     rows = np.arange(length + 1)[:, None] + length * np.arange(windows)[None, :]
     loss = right = 0.0

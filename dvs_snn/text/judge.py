@@ -11,7 +11,7 @@ from tqdm import tqdm
 from dvs_snn.learning.measures import CostMeter
 from dvs_snn.text.checkpoint import LANGUAGE, TextModel
 from dvs_snn.text.data import open_sentences, open_text
-from dvs_snn.text.evaluate import evaluate_sentences, evaluate_stream, evaluate_text
+from dvs_snn.text.evaluate import evaluate_sentences, evaluate_stream, evaluate_text, windows_in
 from dvs_snn.text.recipe import TextDataConfig, text_recipe_from
 
 
@@ -31,7 +31,7 @@ def judge(
     if model.task == LANGUAGE:
         text = open_text(data, model.tokenizer, split)
         length = length or data.length
-        with tqdm(total=(len(text) - 1) // length, desc="evaluate", unit="window", file=sys.stderr) as bar:
+        with tqdm(total=windows_in(text, length), desc="evaluate", unit="window", file=sys.stderr) as bar:
             found = evaluate_text(model.network, text, length, device=device, advance=bar.update, meter=meter)
         source = text.source
         found = {**found, "length": length, "streamed": evaluate_stream(model.network, text, device)}

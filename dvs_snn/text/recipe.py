@@ -89,13 +89,18 @@ class AdaptConfig:
 
 @dataclass(frozen=True)
 class TextRecipe:
-    """One training run of a text model, complete."""
+    """One training run of a text model, complete.
+
+    `embedding_spread` is the standard deviation of the token vectors at the start (0: the network's own choice); small
+    vectors let rare words weigh little.
+    """
 
     name: str
     task: str = "language"
     seed: int = 1
     model: str = "text"
     labels: tuple[str, ...] = ()
+    embedding_spread: float = 0.0
     model_config: dict[str, Any] = field(default_factory=dict)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     data: TextDataConfig = field(default_factory=TextDataConfig)
@@ -182,6 +187,10 @@ def text_recipe_from(values: Mapping[str, Any]) -> TextRecipe:
     for key, wanted in {"name": str, "task": str, "model": str, "seed": int}.items():
         if key in found and type(found[key]) is not wanted:
             raise ConfigError(f"{key} is {found[key]!r}: must be {'a word' if wanted is str else 'an integer'}")
+    spread = found.get("embedding_spread", 0.0)
+    if type(spread) not in (int, float) or not spread >= 0:
+        raise ConfigError(f"embedding_spread is {spread!r}: must be a number, not negative")
+    found["embedding_spread"] = float(spread)
     labels = found.get("labels", ())
     if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
         raise ConfigError("labels must be a list of words")

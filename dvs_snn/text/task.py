@@ -17,7 +17,7 @@ from dvs_snn.text.checkpoint import LANGUAGE, load_text_model, save_text_model
 from dvs_snn.text.clips import SentenceLoader, Sentences, WindowLoader
 from dvs_snn.text.data import PackedText, open_sentences, open_text, training_documents
 from dvs_snn.text.distill import Distilled, open_teacher
-from dvs_snn.text.evaluate import evaluate_sentences, evaluate_text
+from dvs_snn.text.evaluate import evaluate_sentences, evaluate_text, windows_in
 from dvs_snn.text.recipe import TextRecipe
 from dvs_snn.text.tokens import Tokenizer, fingerprint, learn_tokenizer
 
@@ -45,7 +45,7 @@ class TextTask:
                 windows.teacher, manifest = open_teacher(recipe.distill.logits, self.tokenizer, train.tokens)
                 self.loss = Distilled(recipe.loss, recipe.distill.weight, float(manifest["temperature"]))
             self.loader = windows
-            self.judged = ((len(self.validation) - 1) // data.length, "window")
+            self.judged = (windows_in(self.validation, data.length), "window")
             sources = (train.source, self.validation.source)
         else:
             sentences = open_sentences(data, self.tokenizer, recipe.labels, "train")
@@ -69,7 +69,10 @@ class TextTask:
         adapt = self.recipe.adapt
         if adapt.start:
             return add_adapters(load_text_model(adapt.start, self.recipe.task).network, adapt)
-        return build_model(self.recipe.model, self.recipe.network_config(self.tokenizer.size))
+        network: Any = build_model(self.recipe.model, self.recipe.network_config(self.tokenizer.size))
+        if self.recipe.embedding_spread:
+            torch.nn.init.normal_(network.embedding.weight, std=self.recipe.embedding_spread)
+        return network
 
     def read(self, start: str) -> tuple[Temporal, Mapping[str, Any]]:
         """The network of a checkpoint and its metrics."""

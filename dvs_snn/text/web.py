@@ -68,14 +68,13 @@ def build_page(writer: Writer, tokens: int, stop: str) -> Any:
     return page
 
 
-def serve(writer: Writer, tokens: int, stop: str, port: int, block: bool = True) -> Any:
+def serve(writer: Writer, tokens: int, stop: str, port: int) -> None:
     """Serve the page until interrupted; raises `ConfigError` where the port is taken."""
     page = build_page(writer, tokens, stop)
     try:
-        page.launch(server_name=HOST, server_port=port, share=False, quiet=True, prevent_thread_lock=not block)
+        page.launch(server_name=HOST, server_port=port, share=False, quiet=True, show_error=True)
     except OSError as error:
         raise ConfigError(f"--port {port}: cannot be used ({str(error).splitlines()[0]})") from None
-    return page
 
 
 def _text(content: Any) -> str:

@@ -139,3 +139,21 @@ def test_memory_does_not_grow_with_what_was_written(model):
     for _ in writer.stream("", 500):
         pass
     assert held() <= before + 1024
+
+
+@pytest.mark.slow
+def test_ten_thousand_tokens_in_flat_memory(model):
+    def resident_kb():
+        gc.collect()
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * 4
+
+    for compiled in (True, False):
+        writer = Writer(model, Sampling(1.0, seed=0), compiled)
+        size = sum(leaf.numel() for leaf in leaves(writer.state))
+        count = sum(len(part) for part in writer.stream("", 1000))
+        before = resident_kb()
+        count += sum(len(part) for part in writer.stream("", 9000))
+        assert count == 10_000
+        assert sum(leaf.numel() for leaf in leaves(writer.state)) == size
+        assert resident_kb() - before < 2000

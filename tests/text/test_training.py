@@ -161,11 +161,11 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, text, capsys):
     assert "is empty" in lines_of(capsys, ["text", "evaluate", model, "--data", empty])
     assert "is empty" in lines_of(capsys, ["text", "train", "shakespeare", "--data", empty, "--out", tmp_path / "r"])
     assert "4 tokens, a window" in lines_of(capsys, ["text", "evaluate", model, "--data", short])
-    assert "tokens, a window needs 65" in lines_of(
-        capsys, ["text", "train", "shakespeare", "--data", short, "--out", tmp_path / "r"]
-    )
+    assert "needs 65" in lines_of(capsys, ["text", "train", "shakespeare", "--data", short, "--out", tmp_path / "r"])
     long = ["text", "evaluate", model, "--data", text, "--length", "100000"]
-    assert "shorter --length" in lines_of(capsys, long)
+    assert "shorter window" in lines_of(capsys, long)
+    held = ["text", "train", "shakespeare", "--data", text, "--out", tmp_path / "r", "data.held_out=0.001"]
+    assert "the last 0.001: has 4 tokens" in lines_of(capsys, held)
     for option, value in (("--temperature", -1), ("--top-p", 0), ("--top-k", -2), ("--tokens", 0)):
         assert option[2:] in lines_of(capsys, [*generate, "abc", option, value])
     (model / "tokenizer.json").write_text('{"kind": "characters", "characters": "ab"}')
