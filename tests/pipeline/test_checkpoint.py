@@ -113,8 +113,10 @@ def test_unknown_runtime_names_those_that_are_there(saved: Path) -> None:
 def test_shipped_checkpoints_are_small_and_load() -> None:
     shipped = shipped_checkpoints()
     assert "gesture" in shipped
-    for path in shipped.values():
+    for name, path in shipped.items():
         assert sum(file.stat().st_size for file in path.iterdir()) < 3_000_000
+        if name == "text":  # opened by its own room: tests/text
+            continue
         loaded = load_checkpoint(path)
         if loaded.config.model == checkpoint_module.CLUSTERS:
             continue
