@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def speed(contexts: tuple[int, ...] = CONTEXTS, tokens: int = TOKENS, rounds: int = ROUNDS) -> dict[str, Any]:
-    """Tokens per second at batch 1 on one thread when `context` tokens were read before; all kinds in turn, medians.
+    """Tokens per second of processor time at batch 1 when `context` tokens were read before; kinds in turn, medians.
 
     The spiking network is the shipped `text` (else one with fresh weights) and reads what it writes itself. The
     Transformer has as many weights (within 5 %); of its cache only the size matters to its speed.
@@ -97,10 +97,10 @@ def _speed_at(
     for turn in range(rounds):
         part = numbers[turn * tokens : (turn + 1) * tokens]
         for kind, take in kinds.items():
-            begun = time.perf_counter()
+            begun = time.thread_time()
             for at, number in enumerate(part):
                 take(number, turn * tokens + at)
-            spent[kind].append((time.perf_counter() - begun) / tokens)
+            spent[kind].append((time.thread_time() - begun) / tokens)
     rates = {f"{kind}_tokens_per_s": 1 / median(times) for kind, times in spent.items()}
     return {"context": context, **rates}
 
@@ -202,16 +202,16 @@ def energy(costs: dict[str, Any], table: EnergyTable) -> float:
 
 @torch.inference_mode()
 def _latency(networks: dict[str, Temporal], sentences: Sentences, count: int = 100) -> dict[str, float]:
-    """Median milliseconds for a whole sentence, batch 1, one thread, the kinds in turn."""
+    """Median milliseconds of processor time for a whole sentence, batch 1, the kinds in turn."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     spent: dict[str, list[float]] = {kind: [] for kind in networks}
     for row in range(min(count, len(sentences))):
         clip = sentence_clip([sentences.tokens[row]], sentences.labels[row : row + 1])
         for kind, network in networks.items():
-            begun = time.perf_counter()
+            begun = time.thread_time()
             clip.scan(network, None)
-            spent[kind].append((time.perf_counter() - begun) * 1e3)
+            spent[kind].append((time.thread_time() - begun) * 1e3)
     torch.set_num_threads(threads)
     return {kind: median(times) for kind, times in spent.items()}
 
@@ -221,7 +221,7 @@ def describe(report: dict[str, Any]) -> str:
     measured = report["speed"]
     lines = [
         f"{measured['model']}: {measured['parameters']:,} weights; Transformer with cache: "
-        f"{measured['transformer_parameters']:,}; tokens per second, batch 1, 1 thread",
+        f"{measured['transformer_parameters']:,}; tokens per second of one core, batch 1",
         f"{'context':>8}{'spiking, compiled':>20}{'spiking, torch':>20}{'Transformer, torch':>20}",
     ]
     for row in measured["rows"]:
