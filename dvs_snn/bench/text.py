@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
@@ -20,10 +21,10 @@ import torch
 from dvs_snn.deploy.energy import TABLES, EnergyTable
 from dvs_snn.learning import Trainer
 from dvs_snn.learning.measures import CostMeter
+from dvs_snn.learning.training_state import load_state, without_prefix
 from dvs_snn.models import build_model
 from dvs_snn.nn import Temporal
 from dvs_snn.pipeline import shipped_checkpoints
-from dvs_snn.pipeline.checkpoint import load_weights
 from dvs_snn.text import LANGUAGE, TextRecipe, TextTask, load_text_model, load_text_recipe, sentence_clip
 from dvs_snn.text.baselines import Bag, BagConfig, Transformer, TransformerConfig
 from dvs_snn.text.clips import Sentences
@@ -75,8 +76,8 @@ def _speed_at(
 ) -> dict[str, Any]:
     transformer = Transformer(TransformerConfig(vocabulary=vocabulary, context=context)).eval()
     cache = transformer.empty_cache()
-    for part in cache:
-        part.normal_()
+    for tensor in cache:
+        tensor.normal_()
     event, state = EventStep(network), None
     for number in numbers[:tokens]:  # whatever came before leaves a state of this size
         event(number)
@@ -139,7 +140,10 @@ def recipe_of(kind: str, seed: int, data: str) -> TextRecipe:
 
 
 def compare(data: str, out: Path = OUT, kinds: Sequence[str] = KINDS) -> dict[str, Any]:
-    """Train what is not yet trained, judge all on the test split, and say what a sentence costs."""
+    """Train what is not yet trained, judge all on the test split, and say what a sentence costs.
+
+    Judged are the (averaged) weights after the last epoch: the few held-out sentences choose among epochs by chance.
+    """
     found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in kinds}
     timed: dict[str, Temporal] = {}
     sentences: Sentences | None = None
@@ -151,7 +155,8 @@ def compare(data: str, out: Path = OUT, kinds: Sequence[str] = KINDS) -> dict[st
             print(f"{kind}, seed {seed}", file=sys.stderr)
             best = Trainer(task, folder, "cpu", "dvs-snn bench text", resume=(folder / "recipe.yaml").exists()).fit()
             network = task.build().eval()
-            load_weights(folder / "checkpoint", network)
+            tensors, _ = load_state(folder / "state.safetensors")
+            network.load_state_dict(without_prefix("average", tensors))
             sentences = open_sentences(recipe.data, task.tokenizer, recipe.labels, "test")
             meter = CostMeter(network)
             measures = evaluate_sentences(network, sentences, recipe.labels, meter=meter)
@@ -188,7 +193,7 @@ def _row(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "multiplications": per_sentence(lambda c: c["synaptic_operations"]["effective_macs"]),
         "dense": per_sentence(lambda c: c["synaptic_operations"]["dense"]),
         "rates": {name: layer["rate"] for name, layer in runs[0]["costs"]["layers"].items()},
-        "microjoule": {name: per_sentence(lambda c, t=TABLES[name]: energy(c, t)) * 1e6 for name in PRICES},
+        "microjoule": {name: per_sentence(partial(energy, table=TABLES[name])) * 1e6 for name in PRICES},
     }
 
 

@@ -48,7 +48,8 @@ def add_adapters(network: Temporal, config: AdaptConfig) -> Temporal:
     unknown = sorted(set(config.targets) - known)
     if unknown or not config.targets:
         raise ConfigError(f"adapt.targets: {', '.join(unknown) or 'none given'}; the network has {', '.join(known)}")
-    options = LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=list(config.targets), bias="none")
+    alpha: Any = config.alpha  # `peft` takes any number
+    options = LoraConfig(r=config.rank, lora_alpha=alpha, target_modules=list(config.targets), bias="none")
     inject_adapter_in_model(options, network)
     for name, parameter in network.named_parameters():
         parameter.requires_grad_("lora_" in name)

@@ -38,6 +38,8 @@ class Transformer(nn.Module):
     Older tokens than `context` are forgotten: the newest takes the oldest's place.
     """
 
+    frequencies: Tensor
+
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config = config
@@ -127,7 +129,7 @@ class BagState(NamedTuple):
     """Sum of the embeddings read `[batch, width]`, and their number `[batch, 1]`."""
 
     total: Tensor
-    count: Tensor
+    tokens: Tensor
 
 
 class Bag(Temporal):
@@ -160,5 +162,5 @@ class Bag(Temporal):
             raise ValueError("a bag holds one document per row")
         begin = self.initial_state(tokens.shape[1]) if state is None else state
         totals = begin.total + self.dropout(self.embedding(tokens)).cumsum(0)
-        counts = begin.count + torch.arange(1, len(tokens) + 1, device=totals.device).view(-1, 1, 1)
-        return self.head(totals / counts), BagState(totals[-1], counts[-1].expand_as(begin.count))
+        counts = begin.tokens + torch.arange(1, len(tokens) + 1, device=totals.device).view(-1, 1, 1)
+        return self.head(totals / counts), BagState(totals[-1], counts[-1].expand_as(begin.tokens))

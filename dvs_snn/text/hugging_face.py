@@ -96,7 +96,7 @@ class SpikingTextForCausalLM(PreTrainedModel, GenerationMixin):
             loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
         return SpikingTextOutput(loss=loss, logits=logits, state=state)
 
-    def prepare_inputs_for_generation(
+    def prepare_inputs_for_generation(  # type: ignore[override]
         self, input_ids: Tensor, state: Any = None, attention_mask: Tensor | None = None, **ignored: Any
     ) -> dict[str, Any]:
         """The last token alone once there is a state."""
@@ -110,7 +110,7 @@ class SpikingTextForCausalLM(PreTrainedModel, GenerationMixin):
         self, outputs: ModelOutput, model_kwargs: dict[str, Any], *rest: Any, **options: Any
     ) -> dict[str, Any]:
         updated = super()._update_model_kwargs_for_generation(outputs, model_kwargs, *rest, **options)
-        return {**updated, "state": outputs.state}
+        return {**updated, "state": outputs["state"]}
 
     @classmethod
     def _supports_default_dynamic_cache(cls) -> bool:
@@ -124,7 +124,7 @@ class SpikingTextForCausalLM(PreTrainedModel, GenerationMixin):
             raise ConfigError("generate: a recurrent state cannot be shared by beams; use num_beams=1")
         if options.get("assistant_model") is not None or options.get("prompt_lookup_num_tokens"):
             raise ConfigError("generate: assisted decoding would have to take tokens back; leave it out")
-        return super().generate(*inputs, **options)
+        return super().generate(*inputs, **options)  # type: ignore[misc]
 
 
 AutoConfig.register(SpikingTextConfig.model_type, SpikingTextConfig, exist_ok=True)
