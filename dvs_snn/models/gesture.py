@@ -108,9 +108,9 @@ class GestureNet(HybridNet):
         return (self.config.classes,)
 
     def _read(
-        self, spikes: Float[Tensor, "n hidden"], currents: Float[Tensor, "n hidden"]
-    ) -> Float[Tensor, "n classes"]:
-        """Evidence for each class in this bin."""
+        self, spikes: Float[Tensor, "*lead hidden"], currents: Float[Tensor, "*lead hidden"]
+    ) -> Float[Tensor, "*lead classes"]:
+        """Evidence for each class in each bin."""
         evidence: Tensor = self.readout(self.dropout(spikes))
         return evidence if self.shortcut is None else evidence + self.shortcut(self.dropout(torch.relu(currents)))
 

@@ -78,13 +78,12 @@ class HybridNet(Temporal):
         """Outputs from the currents of `features`; renews the states of head and integrator."""
         before = HybridState(*state)
         spikes, head = self.head(features, before.head)
-        evidence = self._read(spikes.flatten(0, 1), features.flatten(0, 1)).unflatten(0, tuple(features.shape[:2]))
-        outputs, integrator = self.integrator(evidence, before.integrator)
+        outputs, integrator = self.integrator(self._read(spikes, features), before.integrator)
         return outputs, before._replace(head=head, integrator=integrator)
 
     def step(
         self, x: Float[Tensor, "batch channel height width"], state: State | None = None
-    ) -> tuple[Float[Tensor, batch * output], HybridState]:
+    ) -> tuple[Float[Tensor, "batch ..."], HybridState]:
         before = HybridState(None, None, None, None) if state is None else HybridState(*state)
         spikes, backbone = self.backbone.step(self.saturate(x), before.backbone)
         features, bridge = self.bridge.step(spikes, before.bridge)
@@ -93,10 +92,8 @@ class HybridNet(Temporal):
         outputs, integrator = self.integrator.step(self._read(decided, currents), before.integrator)
         return outputs, HybridState(backbone, bridge, head, integrator)
 
-    def _read(
-        self, spikes: Float[Tensor, n * hidden], currents: Float[Tensor, n * hidden]
-    ) -> Float[Tensor, n * output]:
-        """Evidence of a bin from the head's spikes and its input currents."""
+    def _read(self, spikes: Float[Tensor, "..."], currents: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Evidence from the head's spikes and its input currents, of one bin or of `[time, batch]`."""
         raise NotImplementedError
 
     def _state(self, batch: int, shape: tuple[int, ...], hidden: tuple[int, ...], told: tuple[int, ...]) -> HybridState:

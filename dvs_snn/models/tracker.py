@@ -109,11 +109,13 @@ class TrackerNet(HybridNet):
         return (len(OUTPUTS), *(side * self.config.finer for side in self.backbone.output_shape(shape)[1:]))
 
     def _read(
-        self, spikes: Float[Tensor, "n hidden rows columns"], currents: Float[Tensor, "n hidden rows columns"]
-    ) -> Tensor:
-        """Evidence of this bin; what the bridge already knows need not pass the spikes."""
-        told: Tensor = self.shuffle(self.readout(spikes) + self.shortcut(torch.relu(currents)))
-        return told
+        self, spikes: Float[Tensor, "*lead hidden rows columns"], currents: Float[Tensor, "*lead hidden rows columns"]
+    ) -> Float[Tensor, "*lead output cells_down cells_across"]:
+        """Evidence of each bin; what the bridge already knows need not pass the spikes."""
+        lead, maps = spikes.shape[:-3], spikes.shape[-3:]
+        told = self.readout(spikes.reshape(-1, *maps)) + self.shortcut(torch.relu(currents.reshape(-1, *maps)))
+        shuffled: Tensor = self.shuffle(told)
+        return shuffled.unflatten(0, tuple(lead))
 
 
 class DenseBlock(nn.Module):

@@ -96,7 +96,7 @@ def test_frequencies_give_back_the_answer_of_equally_frequent_classes():
     """One input for all: trained on classes 1:1:6 the best constant output is uniform once frequencies are told."""
     labels = torch.tensor([[0, 1, 2, 2, 2, 2, 2, 2]])
     clip = clip_of(labels, torch.ones_like(labels, dtype=torch.bool))
-    for frequencies, answer in (((1, 1, 6), [1 / 3, 1 / 3, 1 / 3]), ((), [1 / 8, 1 / 8, 6 / 8])):
+    for frequencies, answer in (((1.0, 1.0, 6.0), [1 / 3, 1 / 3, 1 / 3]), ((), [1 / 8, 1 / 8, 6 / 8])):
         output = torch.zeros(3, requires_grad=True)
         descent = torch.optim.LBFGS([output], max_iter=100)
 
@@ -113,6 +113,6 @@ def test_frequencies_give_back_the_answer_of_equally_frequent_classes():
 def test_frequencies_of_another_number_of_classes_are_refused():
     labels = torch.zeros(1, 1, dtype=torch.long)
     with pytest.raises(ConfigError, match="2 classes; the network has 3"):
-        CrossEntropy(frequencies=(1, 2)).total(torch.zeros(1, 1, 3), clip_of(labels, labels == 0))
+        CrossEntropy(frequencies=(1.0, 2.0)).total(torch.zeros(1, 1, 3), clip_of(labels, labels == 0))
     with pytest.raises(ConfigError, match="above 0"):
-        CrossEntropy(frequencies=(1, 0))
+        CrossEntropy(frequencies=(1.0, 0.0))
