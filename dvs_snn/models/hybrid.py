@@ -92,7 +92,7 @@ class HybridNet(Temporal):
         outputs, integrator = self.integrator.step(self._read(decided, currents), before.integrator)
         return outputs, HybridState(backbone, bridge, head, integrator)
 
-    def _read(self, spikes: Float[Tensor, "..."], currents: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    def _read(self, spikes: Tensor, currents: Tensor) -> Tensor:
         """Evidence from the head's spikes and its input currents, of one bin or of `[time, batch]`."""
         raise NotImplementedError
 
