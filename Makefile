@@ -60,6 +60,8 @@ gesture: $(VENV)/.base
 	$(TRAIN) train.start=runs/gesture-4/checkpoint train.epochs=3 $(LONGER) optimizer.lr=0.001 data.more_other=1200 \
 		"loss.frequencies=[1,1,1,1,1,1,1,1,1,1,4]" $(MILDER) --out runs/gesture-5
 	$(TRAIN) train.start=runs/gesture-5/checkpoint train.epochs=3 $(LONGER) optimizer.lr=0.001 data.more_other=2000 \
+		"loss.frequencies=[1,1,1,1,1,1,1,1,1,1,6]" $(MILDER) --out runs/gesture-6
+	$(TRAIN) train.start=runs/gesture-6/checkpoint train.epochs=3 $(LONGER) optimizer.lr=0.001 data.more_other=2000 \
 		"loss.frequencies=[1,1,1,1,1,1,1,1,1,1,6]" $(MILDER) --out runs/gesture
 
 # Lava 0.10.0 says it needs Python 3.10 and an old numpy; dvs_snn/deploy/sidecar/lava_shim.py makes it run on this one.
