@@ -187,7 +187,7 @@ def windows_of(checkpoint: Checkpoint, *streams: EventStream) -> np.ndarray:
 
 def assert_chain_holds(package: LoihiPackage, maps: np.ndarray) -> None:
     """Float in Lava is float in torch; the integers are fake-quantised torch and Lava's fixed point."""
-    found = compare(load_checkpoint("gesture").model, package, maps, lava=True, limit_s=60)
+    found = compare(load_checkpoint("gesture").model, package, maps, lava=True, limit_s=60.0)
     chain = {(each.name, each.reference): each for each in found.differences}
     for pair in (
         ("lava float", "float"),
