@@ -180,10 +180,6 @@ class IntegerBackbone(Temporal):
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return self.scans[-1].layer.output_shape
 
-    def step(self, x: Float[Tensor, "batch channel height width"], state: State | None = None) -> tuple[Tensor, State]:
-        spikes, state = self.forward(x.unsqueeze(0), state)
-        return spikes[0], state
-
     def forward(self, xs: Float[Tensor, "time batch *map"], state: State | None = None) -> tuple[Tensor, State]:
         renewed = self.initial_state(xs.shape[1], ()) if state is None else tuple(part.clone() for part in state)
         frames = xs.permute(1, 0, 3, 4, 2).to(torch.int32).contiguous().numpy()
@@ -211,10 +207,6 @@ class IntegerHead(Temporal):
 
     def initial_state(self, batch: int, shape: tuple[int, ...]) -> HeadState:
         return HeadState(*(torch.from_numpy(part) for part in self.scan.rest(batch)))
-
-    def step(self, x: Float[Tensor, "batch n"], state: State | None = None) -> tuple[Tensor, State]:
-        spikes, state = self.forward(x.unsqueeze(0), state)
-        return spikes[0], state
 
     def forward(self, xs: Float[Tensor, "time batch n"], state: State | None = None) -> tuple[Tensor, HeadState]:
         old = self.initial_state(xs.shape[1], ()) if state is None else state

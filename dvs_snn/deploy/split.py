@@ -97,12 +97,6 @@ class SplitNetwork(Temporal):
         logits, integrator = self.host.logits(fired, currents, before.integrator)
         return logits, SplitState(taps, backbone, bridge, head, integrator), spikes, fired
 
-    def step(
-        self, x: Float[Tensor, "batch channel height width"], state: State | None = None
-    ) -> tuple[Float[Tensor, "batch classes"], SplitState]:
-        logits, state = self.forward(x.unsqueeze(0), state)
-        return logits[0], state
-
 
 def split(network: object) -> SplitNetwork:
     """A gesture network in evaluation mode, batch normalisation folded, cut into host and chip parts.

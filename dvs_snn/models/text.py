@@ -143,10 +143,6 @@ class TextBlock(Temporal):
             self.hidden.initial_state(batch, (self.hidden_in.out_features,)),
         )
 
-    def step(self, x: Float[Tensor, "batch width"], state: State | None = None) -> tuple[Tensor, State]:
-        ys, state = self.forward(x.unsqueeze(0), state)
-        return ys[0], state
-
     def forward(
         self, xs: Float[Tensor, "time batch width"], state: State | None = None, first: First | None = None
     ) -> tuple[Float[Tensor, "time batch width"], BlockState]:
@@ -214,10 +210,6 @@ class TextNet(Temporal):
         if tuple(shape) != ():
             raise ConfigError(f"text: reads token numbers, not maps of {tuple(shape)}")
         return (self.head.out_features,)
-
-    def step(self, tokens: Int[Tensor, " batch"], state: State | None = None) -> tuple[Tensor, State]:  # type: ignore[override]
-        logits, state = self.forward(tokens.unsqueeze(0), state)
-        return logits[0], state
 
     def forward(  # type: ignore[override]
         self, tokens: Int[Tensor, "time batch"], state: State | None = None, first: First | None = None

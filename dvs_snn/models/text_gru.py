@@ -47,10 +47,6 @@ class _Layers(Temporal):
         like = next(self.gru.parameters())
         return GRUState(like.new_zeros(batch, self.gru.num_layers, self.gru.hidden_size))
 
-    def step(self, x: Float[Tensor, "batch width"], state: State | None = None) -> tuple[Tensor, State]:
-        ys, state = self.forward(x.unsqueeze(0), state)
-        return ys[0], state
-
     def forward(
         self, xs: Float[Tensor, "time batch width"], state: State | None = None
     ) -> tuple[Float[Tensor, "time batch width"], GRUState]:
@@ -78,10 +74,6 @@ class TextGRU(Temporal):
         if tuple(shape) != ():
             raise ConfigError(f"text-gru: reads token numbers, not maps of {tuple(shape)}")
         return (self.head.out_features,)
-
-    def step(self, tokens: Int[Tensor, " batch"], state: State | None = None) -> tuple[Tensor, State]:  # type: ignore[override]
-        logits, state = self.forward(tokens.unsqueeze(0), state)
-        return logits[0], state
 
     def forward(  # type: ignore[override]
         self, tokens: Int[Tensor, "time batch"], state: State | None = None, first: First | None = None

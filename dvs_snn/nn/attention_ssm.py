@@ -67,10 +67,6 @@ class AttentionSSM(Temporal):
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return self.space.output_shape(shape)
 
-    def step(self, x: Float[Tensor, "batch width"], state: State | None = None) -> tuple[Tensor, State]:
-        ys, state = self.forward(x.unsqueeze(0), state)
-        return ys[0], state
-
     def forward(
         self, xs: Float[Tensor, "time batch width"], state: State | None = None, first: First | None = None
     ) -> tuple[Float[Tensor, "time batch channels"], AttentionSSMState]:

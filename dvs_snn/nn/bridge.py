@@ -265,12 +265,6 @@ class ASAB(Temporal):
         starts = range(0, len(xs), block)
         return torch.cat([self._block(history[t : t + block + self.buffer.length]) for t in starts]), past
 
-    def step(
-        self, x: Float[Tensor, "batch channel height width"], state: State | None = None
-    ) -> tuple[Float[Tensor, "batch channel height width"], Past]:
-        ys, past = self.forward(x.unsqueeze(0), state)
-        return ys[0], past
-
     def extra_repr(self) -> str:
         window = f"bins={self.bins}, spacing={self.convolution.spacing}"
         return f"{window}, score_scale={self.score_scale}, rate_source={self.rate_source}"

@@ -42,10 +42,6 @@ class RingBuffer(Temporal):
         history, past = self.extend(xs, state)
         return history[: len(xs)], past
 
-    def step(self, x: Shaped[Tensor, "batch ..."], state: State | None = None) -> tuple[Tensor, Past]:
-        ys, past = self.forward(x.unsqueeze(0), state)
-        return ys[0], past
-
     def extra_repr(self) -> str:
         return f"length={self.length}"
 
@@ -74,10 +70,6 @@ class Taps(Temporal):
         history, past = self.buffer.extend(xs, state)
         start = self.buffer.length
         return torch.cat([history[start - d : start - d + len(xs)] for d in self.delays], dim=2), past
-
-    def step(self, x: Shaped[Tensor, "batch ..."], state: State | None = None) -> tuple[Tensor, Past]:
-        ys, past = self.forward(x.unsqueeze(0), state)
-        return ys[0], past
 
     def extra_repr(self) -> str:
         return f"delays={self.delays}"

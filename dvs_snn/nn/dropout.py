@@ -34,9 +34,5 @@ class SequenceDropout(Temporal):
         state = state.to(xs)
         return xs * (1.0 + state), state
 
-    def step(self, x: Float[Tensor, "batch ..."], state: State | None = None) -> tuple[Tensor, Tensor]:
-        outputs, state = self.forward(x.unsqueeze(0), state)
-        return outputs[0], state
-
     def extra_repr(self) -> str:
         return f"{self.share:g}"

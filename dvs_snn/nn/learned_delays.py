@@ -80,10 +80,6 @@ class DelayedLinear(Temporal):
         outputs = F.conv1d(history.permute(1, 2, 0), self.kernel().flip(-1))
         return outputs.permute(2, 0, 1).contiguous(), past
 
-    def step(self, x: Float[Tensor, "batch inputs"], state: State | None = None) -> tuple[Tensor, Past]:
-        outputs, past = self.forward(x.unsqueeze(0), state)
-        return outputs[0], past
-
     def extra_repr(self) -> str:
         return f"{self.weight.shape[1]}, {self.weight.shape[0]}, delay={self.delay}"
 
@@ -122,7 +118,3 @@ class DelayedRecurrent(Temporal):
             _, past = self.buffer.extend(spikes.unsqueeze(0), past)
             outputs.append(spikes)
         return torch.stack(outputs), DelayedRecurrentState(neuron, past)
-
-    def step(self, x: Float[Tensor, "batch n"], state: State | None = None) -> tuple[Tensor, DelayedRecurrentState]:
-        outputs, state = self.forward(x.unsqueeze(0), state)
-        return outputs[0], state

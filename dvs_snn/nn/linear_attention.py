@@ -60,10 +60,6 @@ class SpikingLinearAttention(Temporal):
             raise ConfigError(f"linear attention: built for {self.width} channels, not {tuple(shape)}")
         return (self.width,)
 
-    def step(self, x: Float[Tensor, "batch width"], state: State | None = None) -> tuple[Tensor, State]:
-        ys, state = self.forward(x.unsqueeze(0), state)
-        return ys[0], state
-
     def forward(
         self, xs: Float[Tensor, "time batch width"], state: State | None = None, first: First | None = None
     ) -> tuple[Float[Tensor, "time batch width"], LinearAttentionState]:

@@ -222,10 +222,6 @@ class LinearNeuron(Temporal):
         neuron = self.state_type(*itertools.islice(zeros, self.structure.states))
         return neuron if self.recurrent is None else RecurrentState(neuron, next(zeros))
 
-    def step(self, x: Float[Tensor, batch * sample], state: State | None = None) -> tuple[Tensor, State]:
-        outputs, state = self.forward(x.unsqueeze(0), state)
-        return outputs[0], state
-
     def forward(self, xs: Float[Tensor, "time batch *sample"], state: State | None = None) -> tuple[Tensor, State]:
         if len(xs) == 0:
             raise ValueError("a sequence needs at least one step")

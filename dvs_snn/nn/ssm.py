@@ -80,10 +80,6 @@ class _StateSpace(Temporal):
             raise ConfigError(f"state space: built for {self.width} channels, not {tuple(shape)}")
         return (self.channels,)
 
-    def step(self, x: Float[Tensor, "batch width"], state: State | None = None) -> tuple[Tensor, State]:
-        ys, state = self.forward(x.unsqueeze(0), state)
-        return ys[0], state
-
     def forward(
         self, xs: Float[Tensor, "time batch width"], state: State | None = None, first: First | None = None
     ) -> tuple[Float[Tensor, "time batch channels"], Any]:

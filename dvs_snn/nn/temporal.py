@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 State: TypeAlias = Any
@@ -18,16 +18,23 @@ class Temporal(nn.Module, ABC):
     """A map from sequences to sequences with explicit state: neuron, layer or network.
 
     Laws (tested for every subclass): `forward` over time equals `step` folded over time; a sequence run chunk by chunk
-    equals the whole; the future does not change the past; rows of a batch do not touch each other.
+    equals the whole; the future does not change the past; rows of a batch do not touch each other. A subclass gives
+    `step`, `forward`, or both where each has a faster way of its own: what it leaves out follows from the other.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.step is Temporal.step and cls.forward is Temporal.forward:
+            raise TypeError(f"{cls.__name__}: a Temporal gives step, forward, or both")
 
     @abstractmethod
     def initial_state(self, batch: int, shape: tuple[int, ...]) -> State:
         """State at rest (zeros) for inputs `[batch, *shape]`."""
 
-    @abstractmethod
-    def step(self, x: Float[Tensor, "batch ..."], state: State | None = None) -> tuple[Tensor, State]:
-        """One tick; `state=None` starts at rest."""
+    def step(self, x: Shaped[Tensor, "batch ..."], state: State | None = None) -> tuple[Tensor, State]:
+        """One tick; `state=None` starts at rest. The same as a scan of length one."""
+        outputs, state = self.forward(x.unsqueeze(0), state)
+        return outputs[0], state
 
     def forward(self, xs: Float[Tensor, "time batch ..."], state: State | None = None) -> tuple[Tensor, State]:
         """A scan over time; the same as folding `step`."""

@@ -36,10 +36,6 @@ class TokenShift(Temporal):
             raise ConfigError(f"token shift: built for {len(self.share)} channels, not {tuple(shape)}")
         return tuple(shape)
 
-    def step(self, x: Float[Tensor, "batch width"], state: State | None = None) -> tuple[Tensor, State]:
-        ys, state = self.forward(x.unsqueeze(0), state)
-        return ys[0], state
-
     def forward(
         self, xs: Float[Tensor, "time batch width"], state: State | None = None, first: First | None = None
     ) -> tuple[Float[Tensor, "time batch width"], ShiftState]:

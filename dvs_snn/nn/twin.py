@@ -37,10 +37,6 @@ class Twin(Temporal):
     def initial_state(self, batch: int, shape: tuple[int, ...]) -> State:
         return self.neuron.initial_state(batch, shape)
 
-    def step(self, x: Float[Tensor, batch * sample], state: State | None = None) -> tuple[Tensor, State]:
-        outputs, state = self.forward(x.unsqueeze(0), state)
-        return outputs[0], state
-
     def forward(self, xs: Float[Tensor, "time batch *sample"], state: State | None = None) -> tuple[Tensor, State]:
         neuron = self.neuron
         if neuron.recurrent is None:

@@ -65,10 +65,6 @@ class WKVMixer(Temporal):
             raise ConfigError(f"WKV: built for {self.width} channels, not {tuple(shape)}")
         return (self.width,)
 
-    def step(self, x: Float[Tensor, "batch width"], state: State | None = None) -> tuple[Tensor, State]:
-        ys, state = self.forward(x.unsqueeze(0), state)
-        return ys[0], state
-
     def forward(
         self, xs: Float[Tensor, "time batch width"], state: State | None = None, first: First | None = None
     ) -> tuple[Float[Tensor, "time batch width"], WKVState]:

@@ -150,10 +150,6 @@ class Bag(Temporal):
     def output_shape(self, shape: tuple[int, ...] = ()) -> tuple[int, ...]:
         return (self.config.classes,)
 
-    def step(self, tokens: Int64[Tensor, " batch"], state: State | None = None) -> tuple[Tensor, State]:  # type: ignore[override]
-        logits, state = self.forward(tokens.unsqueeze(0), state)
-        return logits[0], state
-
     def forward(  # type: ignore[override]
         self, tokens: Int64[Tensor, "time batch"], state: State | None = None, first: Tensor | None = None
     ) -> tuple[Float[Tensor, "time batch classes"], BagState]:

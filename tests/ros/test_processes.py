@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray
 from dvs_snn_msgs.msg import Gesture
 from dvs_snn_ros.running import RESULTS
 
@@ -72,6 +73,11 @@ def orphans() -> set[str]:
     return {name for name in names if name.removesuffix("_el") not in held}
 
 
+def value(report: DiagnosticArray, key: str) -> str | None:
+    """What the first status of a report says of a key."""
+    return next((each.value for each in report.status[0].values if each.key == key), None)
+
+
 PATIENT = {"queue_ms": 60_000.0, "still_ms": 10_000.0, "queue_depth": 1000}
 
 
@@ -79,12 +85,16 @@ PATIENT = {"queue_ms": 60_000.0, "still_ms": 10_000.0, "queue_depth": 1000}
 def test_decisions_are_those_of_replay_in_two_processes(
     world: World, processes: Processes, recording: str, network: str, tmp_path: Path, encoding: str, packet_ms: int
 ) -> None:
+    want = replayed(recording, network, tmp_path / "want.jsonl")
     got: list[Gesture] = []
-    world.listener().create_subscription(Gesture, "/gesture/gesture", got.append, RESULTS)
+    reports: list[DiagnosticArray] = []
+    listener = world.listener()
+    listener.create_subscription(Gesture, "/gesture/gesture", got.append, RESULTS)
+    listener.create_subscription(DiagnosticArray, "/diagnostics", reports.append, RESULTS)
     memory = orphans()
     gesture = processes.start("gesture", model=network, **PATIENT)
+    assert world.until(lambda: any(value(each, "subscribers") == "1" for each in reports), 60)  # both sides know it
     player = processes.start("event_player", file=recording, encoding=encoding, packet_ms=packet_ms)
-    want = replayed(recording, network, tmp_path / "want.jsonl")
     world.until(lambda: len(got) >= len(want), 60)
     world.spin(0.5)
     assert [line(each) for each in got] == want, processes.said("event_player") + processes.said("gesture")

@@ -50,6 +50,7 @@ class PerceptionNode(LifecycleNode, Generic[S]):
         self._subscription: Any = None
         self._timers: list[Any] = []
         self._publishers: list[Any] = []
+        self._results: list[Any] = []
 
     @abstractmethod
     def tell(self, outcome: Outcome, latency_ms: float) -> None:
@@ -57,7 +58,7 @@ class PerceptionNode(LifecycleNode, Generic[S]):
 
     @abstractmethod
     def make_publishers(self) -> list[Any]:
-        """The publishers of the subclass, to be destroyed by cleanup."""
+        """The publishers of results, to be destroyed by cleanup."""
 
     def extend(self, pipeline: Pipeline, settings: S) -> Pipeline:
         """The pipeline, or one that does more than it."""
@@ -86,7 +87,8 @@ class PerceptionNode(LifecycleNode, Generic[S]):
         info = self.create_publisher(ModelInfo, "~/model", LATCHED)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RESULTS)
         self._images = self.create_publisher(Image, "~/image", 2)
-        self._publishers = [info, self._diagnostics, self._images, *self.make_publishers()]
+        self._results = self.make_publishers()
+        self._publishers = [info, self._diagnostics, self._images, *self._results]
         info.publish(self._about(checkpoint, settings))
         self.get_logger().info(
             f"{checkpoint.path.name}: {self.task} from a sensor of {checkpoint.config.sensor}, "
@@ -145,6 +147,7 @@ class PerceptionNode(LifecycleNode, Generic[S]):
         for publisher in self._publishers:
             self.destroy_publisher(publisher)
         self._publishers = []
+        self._results = []
         if self._pipeline is not None:
             self._pipeline.close()
         self._pipeline = self._checkpoint = None
@@ -299,6 +302,7 @@ class PerceptionNode(LifecycleNode, Generic[S]):
         about = {
             "model": self._checkpoint.path.name,
             "sensor": str(self._reader.sensor or "unknown"),
+            "subscribers": str(sum(each.get_subscription_count() for each in self._results)),
             "notes": "; ".join(pipeline.notes),
         }
         report = self._reporter.make(

@@ -19,7 +19,7 @@ from dvs_snn_ros.settings import PlayerSettings
 PULSE_S = 0.05
 """An empty packet with the time goes out at least this often, so that listeners know that nothing is missing."""
 
-LEAD_S = 0.5
+LEAD_S = 1.0
 """Empty packets before the first event: discovery ends on one side before it does on the other."""
 
 TAIL_S = 0.2

@@ -23,8 +23,8 @@ try:  # half the cost of a small packet; not in humble
 except ImportError:
     EventsExecutor = SingleThreadedExecutor
 
-RESULTS = QoSProfile(depth=10, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.RELIABLE)
-"""Decisions, rewards, diagnostics: few and small, and none may be lost."""
+RESULTS = QoSProfile(depth=100, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.RELIABLE)
+"""Decisions, rewards, diagnostics: few and small, and none may be lost: a second of decisions each 10 ms."""
 
 LATCHED = QoSProfile(
     depth=1,
