@@ -83,7 +83,7 @@ $(VENV)/.base: $(VENV)/.torch pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.base
-	$(PIP) -c constraints.txt -e '.[dev,bench]'
+	$(PIP) -c constraints.txt -e '.[dev,bench,text,web]'
 	$(PIP) -c constraints.txt --no-deps $(ORACLES)
 	touch $@
 

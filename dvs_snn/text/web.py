@@ -55,6 +55,8 @@ def build_page(writer: Writer, tokens: int, stop: str) -> Any:
         gradio.ChatInterface(
             answer,
             title=f"{writer.model.path.name}: a spiking language model",
+            # What a model writes is text, not markup: lines stay lines, and asterisks asterisks.
+            chatbot=gradio.Chatbot(render_markdown=False, sanitize_html=True, reasoning_tags=None, height=480),
             additional_inputs=[
                 gradio.Slider(0, 2, default.temperature, label="temperature"),
                 gradio.Slider(0, writer.model.tokenizer.size, default.top_k, step=1, label="top-k (0: all)"),
