@@ -36,20 +36,23 @@ def neurons_of(network: nn.Module) -> dict[str, LinearNeuron]:
 
 
 def add_adapters(network: Temporal, config: AdaptConfig) -> Temporal:
-    """Adapters in place: each target computes `W x + alpha / rank B A x`, and only A, B and thresholds learn.
+    """Adapters in place: each target computes `(W + alpha / rank B A) x`, and only A, B and thresholds learn.
 
     B starts at zero, so the network computes what it did. Raises `ConfigError` for targets that it does not have.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
+
+        from dvs_snn.text.lora import MergedLora
     except ImportError:
         raise ConfigError("adapt needs the package 'peft': pip install 'dvs_snn[text]'") from None
     known = {name.rsplit(".", 1)[-1] for name in find_synapses(network)}
     unknown = sorted(set(config.targets) - known)
     if unknown or not config.targets:
         raise ConfigError(f"adapt.targets: {', '.join(unknown) or 'none given'}; the network has {', '.join(known)}")
-    alpha: Any = config.alpha  # `peft` takes any number
+    alpha: Any = config.alpha  # peft takes any number
     options = LoraConfig(r=config.rank, lora_alpha=alpha, target_modules=list(config.targets), bias="none")
+    options._register_custom_module({nn.Linear: MergedLora})
     inject_adapter_in_model(options, network)
     for name, parameter in network.named_parameters():
         parameter.requires_grad_("lora_" in name)
@@ -68,7 +71,7 @@ def trained_share(network: nn.Module) -> float:
 
 
 def merged(network: Temporal) -> Temporal:
-    """A copy whose adapters are added to the weights: `W + alpha / rank B A`; a network like any other."""
+    """A copy whose adapters are added to the weights: a network like any other, equal to the adapted one to the bit."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     plain = copy.deepcopy(network)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numba import njit
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from dvs_snn.models import TextConfig, TextNet
 from dvs_snn.nn import Temporal
@@ -124,11 +124,16 @@ def _step(
 
 
 def can_compile(network: Temporal) -> bool:
-    """Whether `EventStep` computes this network: real state spaces, no-reset neurons, a language model, on the CPU."""
+    """Whether `EventStep` computes this network: real state spaces, no-reset neurons, a language model, on the CPU.
+
+    Not one with adapters, whose maps are more than their weights.
+    """
     config = getattr(network, "config", None)
     if not isinstance(network, TextNet) or not isinstance(config, TextConfig):
         return False
     plain = config.mixer == "ssm" and config.neuron == "no_reset" and not config.twin and not config.classes
+    maps = [layer for block in network.blocks for layer in (block.mixer_out, block.hidden_in, block.hidden_out)]
+    plain = plain and all(type(layer) is nn.Linear for layer in maps)
     return plain and network.embedding.weight.device.type == "cpu" and network.embedding.weight.dtype == torch.float32
 
 

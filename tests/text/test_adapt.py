@@ -1,5 +1,7 @@
 """Adapters: they begin as nothing, only they learn, they come back from disk, and merged they are the same network."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ pytest.importorskip("peft")
 from dvs_snn.errors import CheckpointError, ConfigError
 from dvs_snn.learning import Trainer
 from dvs_snn.models import build_model
-from dvs_snn.text import TextTask, load_text_model
+from dvs_snn.text import Sampling, TextTask, Writer, load_text_model
 from dvs_snn.text.adapt import (
     add_adapters,
     firing_rates,
@@ -51,16 +53,54 @@ def test_under_three_percent_of_the_weights_learn():
     assert len([name for name in learned if name.endswith("threshold")]) == len(neurons_of(network)) == 8
 
 
-def test_merged_is_the_same_network(tmp_path):
-    network = stirred(add_adapters(tiny_model(tmp_path / "m").network, AdaptConfig()).double())
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_merged_is_the_same_network_to_the_bit(tmp_path, dtype):
+    network = stirred(add_adapters(tiny_model(tmp_path / "m").network, AdaptConfig()).to(dtype))
     plain = merged(network)
     assert not any("lora_" in name for name, _ in plain.named_parameters())
-    torch.testing.assert_close(plain(tokens())[0], network(tokens())[0], rtol=0, atol=1e-9)
-    adapted, after = firing_rates(network, tokens()), firing_rates(plain, tokens())
-    assert after == pytest.approx(adapted, rel=0.01)
-    fresh = build_model("text", {"width": 16, "layers": 2, "hidden": 32, "states": 4, "vocabulary": 11}).double()
+    assert torch.equal(plain(tokens())[0], network(tokens())[0])
+    assert firing_rates(plain, tokens()) == firing_rates(network, tokens())
+    fresh = build_model("text", {"width": 16, "layers": 2, "hidden": 32, "states": 4, "vocabulary": 11}).to(dtype)
     fresh.load_state_dict(plain.state_dict())
     assert torch.equal(fresh(tokens())[0], plain(tokens())[0])
+
+
+@torch.no_grad()
+def test_adapters_are_low_rank_changes_of_the_maps(tmp_path):
+    network = stirred(add_adapters(tiny_model(tmp_path / "m").network.double(), AdaptConfig(rank=2, alpha=8.0)))
+    layer, xs = network.blocks[0].hidden_in, torch.randn(7, 16, dtype=torch.float64)
+    a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    torch.testing.assert_close(layer(xs), layer.base_layer(xs) + 4 * xs @ a.T @ b.T, rtol=0, atol=1e-12)
+    assert a.shape[0] == b.shape[1] == 2
+
+
+def test_an_adapted_network_writes_what_the_merged_one_writes(tmp_path):
+    model = tiny_model(tmp_path / "m")
+    base = "".join(Writer(model, Sampling(1.0, seed=1)).stream("abc", 40))
+    stirred(add_adapters(model.network, AdaptConfig()))
+    adapted = "".join(Writer(model, Sampling(1.0, seed=1)).stream("abc", 40))
+    plain = replace(model, network=merged(model.network))
+    assert base != adapted == "".join(Writer(plain, Sampling(1.0, seed=1), compiled=False).stream("abc", 40))
+
+
+def test_the_shipped_model_is_adapted_saved_reloaded_and_merged(tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text("The film is a fine one, and the plot is a dull one.\n" * 60)
+    adapt = {"start": "text", "rank": 2}
+    data = {"path": str(other), "length": 32, "updates": 6}
+    recipe = tiny_recipe(other, adapt=adapt, data=data, optimizer={"lr": 0.02}, train={"epochs": 1, "batch": 4})
+    run = Trainer(TextTask(recipe), tmp_path / "run", progress=False)
+    before = run.task.validate(run.model, torch.device("cpu"), lambda count: None)["loss"]
+    assert run.fit()["validation"]["loss"] < before - 0.1
+    saved = load_text_model(tmp_path / "run" / "checkpoint")
+    assert saved.metrics["trained_share"] < 0.03
+    adapted = load_adapter(tmp_path / "run" / "adapter", load_text_model("text").network).eval()
+    numbers = torch.from_numpy(saved.tokenizer.encode(other.read_text()[:2000])).view(-1, 8)
+    with torch.no_grad():
+        assert torch.equal(saved.network(numbers)[0], adapted(numbers)[0])
+    rates = firing_rates(saved.network, numbers)
+    assert rates == firing_rates(adapted, numbers) != firing_rates(load_text_model("text").network, numbers)
+    assert len(rates) == 8
 
 
 def test_an_adapter_comes_back_from_disk(tmp_path):

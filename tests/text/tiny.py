@@ -37,11 +37,11 @@ def tiny_model(path: Path, **changes: object) -> TextModel:
     return load_text_model(save_tiny(path, **changes))
 
 
-def tiny_recipe(data: Path, **changes: object):
+def tiny_recipe(path: Path, **changes: object):
     sections = {
         "name": "tiny",
         "model_config": SIZES,
-        "data": {"path": str(data), "length": 16, "updates": 10},
+        "data": {"path": str(path), "length": 16, "updates": 10},
         "optimizer": {"lr": 0.01},
         "train": {"epochs": 2, "batch": 4, "ema": 0.0, "threads": 1, "log_every": 1},
     }
