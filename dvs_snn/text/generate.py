@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -134,10 +134,11 @@ class Writer:
     def _one(self, token: int) -> Int64[Tensor, " one"]:
         return torch.tensor([token])
 
-    def stream(self, prompt: str, tokens: int, stop: str = "") -> Iterator[str]:
-        """Read a prompt and write up to `tokens` tokens, in whole characters, until `stop` (not given out)."""
+    def stream(self, prompt: str, tokens: int, stop: str | Sequence[str] = "") -> Iterator[str]:
+        """Read a prompt and write up to `tokens` tokens, in whole characters, until a `stop` (not given out)."""
         if prompt:
             self.read(self.model.tokenizer.encode(prompt).tolist())
+        stops = [end for end in ([stop] if isinstance(stop, str) else stop) if end]
         decoder = self.model.tokenizer.stream()
         held = ""
         for _ in range(tokens):
@@ -145,10 +146,11 @@ class Writer:
             if token == DOCUMENT:
                 break
             held += decoder.push(token)
-            if stop and stop in held:
-                yield held[: held.index(stop)]
+            if found := [held.index(end) for end in stops if end in held]:
+                if first := held[: min(found)]:
+                    yield first
                 return
-            keep = _overlap(held, stop)
+            keep = max((_overlap(held, end) for end in stops), default=0)
             if len(held) > keep:
                 yield held[: len(held) - keep]
                 held = held[len(held) - keep :]

@@ -82,13 +82,14 @@ class SpikingTextForCausalLM(PreTrainedModel, GenerationMixin):
     ) -> SpikingTextOutput:
         """Scan tokens from `state` (None: rest); labels are the input's own, shifted here, -100 where there is none.
 
-        What `attention_mask` hides on the left (padding) leaves no trace: state is reset at the first token after it.
+        A document's mark resets the state, as in training, so packed documents do not hear each other; what
+        `attention_mask` hides on the left (padding) leaves no trace either.
         """
         tokens = input_ids.T
-        first = None
+        first = tokens == DOCUMENT
         if state is None and attention_mask is not None and not bool(attention_mask.all()):
             seen = attention_mask[:, -len(tokens) :].T.bool()
-            first = seen & ~F.pad(seen, (0, 0, 1, 0))[:-1]
+            first = first | seen & ~F.pad(seen, (0, 0, 1, 0))[:-1]
         logits, state = self.network(tokens, state, first)
         logits = logits.transpose(0, 1)
         loss = None

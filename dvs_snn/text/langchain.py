@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
@@ -41,11 +42,7 @@ class SpikingTextLLM(LLM):
         if self._loaded is None:
             self._loaded = load_text_model(self.model, LANGUAGE)
         writer = Writer(self._loaded, Sampling(self.temperature, self.top_k, self.top_p, self.seed))
-        if not stop or len(stop) == 1:
-            yield from writer.stream(prompt, self.tokens, stop[0] if stop else "")
-            return
-        text = "".join(writer.stream(prompt, self.tokens))  # several stops: the first that appears
-        yield text[: min((text.index(end) for end in stop if end in text), default=len(text))]
+        yield from writer.stream(prompt, self.tokens, stop or ())
 
     def _call(
         self,
@@ -63,7 +60,7 @@ class SpikingTextLLM(LLM):
         run_manager: CallbackManagerForLLMRun | None = None,
         **options: Any,
     ) -> Iterator[GenerationChunk]:
-        for part in self._parts(prompt, stop):
+        for part in chain(self._parts(prompt, stop), [""]):  # LangChain takes no answer at all for an error
             if run_manager:
                 run_manager.on_llm_new_token(part)
             yield GenerationChunk(text=part)

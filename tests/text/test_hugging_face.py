@@ -85,6 +85,15 @@ def test_padding_on_the_left_leaves_no_trace(model, loaded):
     assert both[1, len(long) :].tolist() == alone[0, len(short) :].tolist()
 
 
+def test_a_document_mark_inside_a_text_resets_the_state(model, loaded):
+    first, second = prompt(model, "abc def")[0], prompt(model, "bcd h")[0]
+    with torch.no_grad():
+        packed = loaded(input_ids=torch.cat([first, second])[None]).logits[0, len(first) :]
+        torch.testing.assert_close(packed, loaded(input_ids=second[None]).logits[0])
+        state = loaded(input_ids=first[None]).state
+        torch.testing.assert_close(loaded(input_ids=second[None], state=state).logits[0], packed)
+
+
 def test_labels_give_the_loss_of_the_next_token(model, loaded):
     tokens = prompt(model)
     found = loaded(input_ids=tokens, labels=tokens)
@@ -123,10 +132,12 @@ def test_langchain_invokes_and_streams(tmp_path):
     assert "".join(parts) == expected and len(parts) > 10
     chain = PromptTemplate.from_template("{start}c") | llm | StrOutputParser()
     assert chain.invoke({"start": "ab"}) == expected
-    stop = expected[10:12]
+    stop = expected[10:15]
     assert llm.invoke("abc", stop=[stop]) == expected[: expected.index(stop)]
-    ends = [expected[20:23], stop]
-    assert llm.invoke("abc", stop=ends) == expected[: min(expected.index(end) for end in ends)]
+    ends = [expected[20:25], stop]
+    parts = list(llm.stream("abc", stop=ends))
+    assert "".join(parts) == expected[: min(expected.index(end) for end in ends)] and len(parts) > 3
+    assert list(llm.stream("abc", stop=[expected[0]])) == [""]
 
 
 def test_a_page_answers_like_the_writer(tmp_path):
