@@ -24,8 +24,8 @@ LIMIT = 127
 
 
 def quantised(x: Float[Tensor, "*shape"], limit: int = LIMIT) -> tuple[Tensor, Tensor]:
-    """Counts `sign(x) min(limit, floor(|x| / scale + 1/2))` and the scale `max|x| / limit` of the whole tensor."""
-    scale = (x.detach().abs().max() / limit).clamp_min(torch.finfo(x.dtype).tiny)
+    """Counts `sign(x) min(limit, floor(|x| / scale + 1/2))` and the scale `max|x| / limit` of each row (last axis)."""
+    scale = (x.detach().abs().amax(-1, keepdim=True) / limit).clamp_min(torch.finfo(x.dtype).tiny)
     return x.sign() * (x.abs() / scale + 0.5).floor().clamp(max=limit), scale
 
 
@@ -51,6 +51,11 @@ def spiking_matmul(
     return sum_q @ k.mT + q @ sum_k.mT - q @ k.mT
 
 
+def spiking_product(a: Float[Tensor, "steps ..."], b: Float[Tensor, "steps ..."]) -> Float[Tensor, "steps ..."]:
+    """Increments of an elementwise product from increments of both, as in `spiking_matmul`."""
+    return a.cumsum(0) * b + a * b.cumsum(0) - a * b
+
+
 def spiking_function(
     function: Callable[[Tensor], Tensor], increments: Float[Tensor, "steps ..."]
 ) -> Float[Tensor, "steps ..."]:
@@ -71,37 +76,62 @@ def spiking_silu(increments: Float[Tensor, "steps ..."]) -> Float[Tensor, "steps
 
 
 class QuantisedBlock(nn.Module):
-    """A causal Transformer block of one head (attention, a SiLU layer, residuals, RMS norms) with 8-bit activations.
+    """A causal Transformer block in Llama's layout (rotary attention, gated SiLU, RMS norms) with 8-bit activations.
 
     `forward` computes with rounded activations; `spiking` sends the same activations as ternary spikes over `limit`
-    micro-steps. Both give the same numbers: conversion loses what rounding loses, and nothing else. Sequence first.
+    micro-steps. Both give the same numbers: conversion loses what rounding loses, and nothing else. Each token is
+    rounded by its own scale, so the future changes nothing. Sequence first, one sequence.
     """
 
-    def __init__(self, width: int, hidden: int, limit: int = LIMIT) -> None:
+    frequencies: Tensor
+
+    def __init__(self, width: int, hidden: int, heads: int = 1, key_heads: int | None = None, limit: int = LIMIT,
+                 bias: bool = False, eps: float = 1e-6) -> None:  # fmt: skip
         super().__init__()
-        self.limit = limit
-        self.norm, self.hidden_norm = nn.RMSNorm(width), nn.RMSNorm(width)
-        self.query, self.key, self.value, self.out = (nn.Linear(width, width, bias=False) for _ in range(4))
-        self.up, self.down = nn.Linear(width, hidden, bias=False), nn.Linear(hidden, width, bias=False)
+        key_heads = heads if key_heads is None else key_heads
+        if width % heads or heads % key_heads or (width // heads) % 2:
+            raise ConfigError(f"{heads} heads of keys {key_heads} do not divide a width of {width} into even parts")
+        self.heads, self.key_heads, self.limit = heads, key_heads, limit
+        self.norm, self.hidden_norm = nn.RMSNorm(width, eps), nn.RMSNorm(width, eps)
+        size = width // heads
+        self.query = nn.Linear(width, width, bias)
+        self.key, self.value = (nn.Linear(width, key_heads * size, bias) for _ in range(2))
+        self.out = nn.Linear(width, width, bias=False)
+        self.gate, self.up = (nn.Linear(width, hidden, bias=False) for _ in range(2))
+        self.down = nn.Linear(hidden, width, bias=False)
+        self.register_buffer("frequencies", 1e4 ** (-2 * torch.arange(size // 2) / size))
 
     def forward(self, x: Float[Tensor, "time width"]) -> Float[Tensor, "time width"]:
         """The block with rounded activations."""
-        rounded = self._rounded(self.norm(x))
-        q, k, v = (self._rounded(linear(rounded)) for linear in (self.query, self.key, self.value))
-        weights = torch.softmax(self._masked(q @ k.mT / math.sqrt(x.shape[1])), -1)
-        x = x + self.out(self._rounded(weights @ v))
-        return x + self.down(self._rounded(F.silu(self.up(self._rounded(self.hidden_norm(x))))))
+        normed = self._rounded(self.norm(x))
+        q, k, v = (self._rounded(part) for part in self._heads(*(f(normed) for f in self._maps())))
+        weights = torch.softmax(_masked(q @ k.mT / math.sqrt(q.shape[-1])), -1)
+        x = x + self.out(self._rounded(_joined(weights @ v)))
+        normed = self._rounded(self.hidden_norm(x))
+        return x + self.down(self._rounded(F.silu(self.gate(normed)) * self.up(normed)))
 
     def spiking(self, x: Float[Tensor, "time width"]) -> Float[Tensor, "time width"]:
         """The same by spikes; every linear map reads them, one micro-step after the other."""
         normed = self._spikes(self.norm(x))
-        q, k, v = (self._spikes(self._sum(linear, *normed)) for linear in (self.query, self.key, self.value))
-        scores = spiking_matmul(q[0], k[0]) * (q[1] * k[1] / math.sqrt(x.shape[1]))
-        weights = spiking_softmax(self._masked(scores)).sum(0)
-        x = x + self._sum(self.out, *self._spikes(weights @ (v[0].sum(0) * v[1])))
-        hidden, scale = self._spikes(self.hidden_norm(x))
-        active = spiking_silu(self.up(hidden) * scale).sum(0)
-        return x + self._sum(self.down, *self._spikes(active))
+        q, k, v = (self._spikes(part) for part in self._heads(*(_sum(f, *normed) for f in self._maps())))
+        scores = spiking_matmul(q[0], k[0]) * (q[1] * k[1].mT / math.sqrt(q[0].shape[-1]))
+        weights = spiking_softmax(_masked(scores))
+        mixed = spiking_matmul(weights * v[1].mT, v[0].mT).sum(0)
+        x = x + _sum(self.out, *self._spikes(_joined(mixed)))
+        spikes, scale = self._spikes(self.hidden_norm(x))
+        active = spiking_silu(self.gate(spikes) * scale)
+        return x + _sum(self.down, *self._spikes(spiking_product(active, self.up(spikes) * scale).sum(0)))
+
+    def _maps(self) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
+        return self.query, self.key, self.value
+
+    def _heads(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Heads first; queries and keys turned by their place; a head of keys serves several of queries."""
+        q, k, v = (part.unflatten(-1, (n, -1)).transpose(0, 1)
+                   for part, n in ((q, self.heads), (k, self.key_heads), (v, self.key_heads)))  # fmt: skip
+        angles = torch.outer(torch.arange(q.shape[1], device=q.device).to(q.dtype), self.frequencies.to(q.dtype))
+        k, v = (part.repeat_interleave(self.heads // self.key_heads, 0) for part in (k, v))
+        return _turned(q, angles), _turned(k, angles), v
 
     def _rounded(self, x: Tensor) -> Tensor:
         counts, scale = quantised(x, self.limit)
@@ -111,12 +141,25 @@ class QuantisedBlock(nn.Module):
         counts, scale = quantised(x, self.limit)
         return encode(counts, "ternary", self.limit), scale
 
-    @staticmethod
-    def _sum(linear: nn.Linear, spikes: Tensor, scale: Tensor) -> Tensor:
-        return linear(spikes).sum(0) * scale
 
-    @staticmethod
-    def _masked(scores: Tensor) -> Tensor:
-        """Scores of the future at a number that no sum of increments brings back: far below, in every step."""
-        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-        return scores.masked_fill(future, -1e4)
+def _sum(linear: nn.Linear, spikes: Tensor, scale: Tensor) -> Tensor:
+    """A linear map of what spikes sum up to."""
+    y = F.linear(spikes, linear.weight).sum(0) * scale
+    return y if linear.bias is None else y + linear.bias
+
+
+def _joined(heads: Tensor) -> Tensor:
+    return heads.transpose(0, 1).flatten(1)
+
+
+def _turned(x: Tensor, angles: Tensor) -> Tensor:
+    """Rotary positions (Su et al. 2021) of `[heads, time, size]`."""
+    low, high = x.chunk(2, -1)
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat((low * cos - high * sin, high * cos + low * sin), -1)
+
+
+def _masked(scores: Tensor) -> Tensor:
+    """Scores of the future at a number that no sum of increments brings back: far below, in every step."""
+    future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+    return scores.masked_fill(future, -1e4)
