@@ -31,9 +31,17 @@ from dvs_snn.text.clips import Sentences
 from dvs_snn.text.data import open_sentences
 from dvs_snn.text.evaluate import evaluate_sentences
 from dvs_snn.text.event_step import EventStep
+from dvs_snn.text.transformer_step import TransformerStep
 
 CONTEXTS = (64, 512, 4096)
 TOKENS, ROUNDS = 32, 9
+FORMS = {
+    "compiled": "spiking, compiled",
+    "transformer_compiled": "Transformer, compiled",
+    "step": "spiking, torch",
+    "transformer": "Transformer, torch",
+}
+"""What `speed` measures: both networks, compiled by the same means and as torch calls."""
 KINDS = ("spiking", "twin", "bag")
 WORDS = {"spiking": (), "twin": ("model_config.twin=true",), "bag": ("data.drop=0.2", "model_config.dropout=0.3")}
 """How each differs from the recipe; what a bag can learn by heart is little, so it needs less dropout."""
@@ -54,8 +62,9 @@ def run(args: argparse.Namespace) -> int:
 def speed(contexts: tuple[int, ...] = CONTEXTS, tokens: int = TOKENS, rounds: int = ROUNDS) -> dict[str, Any]:
     """Tokens per second of processor time at batch 1 when `context` tokens were read before; kinds in turn, medians.
 
-    The spiking network is the shipped `text` (else one with fresh weights) and reads what it writes itself. The
-    Transformer has as many weights (within 5 %); of its cache only the size matters to its speed.
+    Each network runs as torch calls, and compiled by the same means (numba). The spiking network is the shipped `text`
+    (else one with fresh weights) and reads what it writes itself. The Transformer has as many weights (within 5 %); of
+    its cache only the size matters to its speed.
     """
     network, name = _language_model()
     vocabulary = network.output_shape(())[-1]
@@ -78,6 +87,9 @@ def _speed_at(
     cache = transformer.empty_cache()
     for tensor in cache:
         tensor.normal_()
+    rival = TransformerStep(transformer)
+    rival.keys[:], rival.values[:], rival.read = cache.keys[:, 0].numpy(), cache.values[:, 0].numpy(), context
+    rival(numbers[0])  # compiles
     event, state = EventStep(network), None
     for number in numbers[:tokens]:  # whatever came before leaves a state of this size
         event(number)
@@ -92,6 +104,7 @@ def _speed_at(
     kinds: dict[str, Callable[[int, int], object]] = {
         "compiled": lambda number, at: event(number),
         "step": step,
+        "transformer_compiled": lambda number, at: rival(number),
         "transformer": lambda number, at: transformer.step(number, cache, context + at),
     }
     spent: dict[str, list[float]] = {kind: [] for kind in kinds}
@@ -227,11 +240,12 @@ def describe(report: dict[str, Any]) -> str:
     lines = [
         f"{measured['model']}: {measured['parameters']:,} weights; Transformer with cache: "
         f"{measured['transformer_parameters']:,}; tokens per second of one core, batch 1",
-        f"{'context':>8}{'spiking, compiled':>20}{'spiking, torch':>20}{'Transformer, torch':>20}",
+        f"{'context':>8}" + "".join(f"{name:>23}" for name in FORMS.values()),
     ]
-    for row in measured["rows"]:
-        cells = [row[f"{kind}_tokens_per_s"] for kind in ("compiled", "step", "transformer")]
-        lines.append(f"{row['context']:8d}" + "".join(f"{cell:20,.0f}" for cell in cells))
+    lines += [
+        f"{row['context']:8d}" + "".join(f"{row[f'{kind}_tokens_per_s']:23,.0f}" for kind in FORMS)
+        for row in measured["rows"]
+    ]
     if "sentences" in report:
         lines += ["", *_describe_sentences(report["sentences"])]
     return "\n".join(lines)

@@ -56,9 +56,9 @@ def convert_transformer(model: Any, limit: int = LIMIT) -> ConvertedTransformer:
     blocks = []
     for layer in layers:
         named = dict(layer.named_modules())
-        found = {ours: named.get(theirs) for ours, theirs in PARTS.items()}
-        if missing := [PARTS[name] for name, part in found.items() if part is None]:
+        if missing := [theirs for theirs in PARTS.values() if theirs not in named]:
             raise ConfigError(f"{type(model).__name__}: a block has no {', '.join(missing)}")
+        found = {ours: named[theirs] for ours, theirs in PARTS.items()}
         bias = found["query"].bias is not None
         block = QuantisedBlock(config.hidden_size, config.intermediate_size, heads, key_heads, limit, bias, eps)
         weights = {f"{name}.{key}": value for name, part in found.items() for key, value in part.state_dict().items()}

@@ -23,7 +23,8 @@ Array = NDArray[np.floating]
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
 @no_type_check
-def _normed(x: Array, weight: Array, bias: Array, y: Array) -> None:
+def normed(x: Array, weight: Array, bias: Array, y: Array) -> None:
+    """`y = norm(x)`, to mean 0 and variance 1, then scaled and shifted."""
     width = x.shape[0]
     mean = x.dtype.type(0.0)
     for i in range(width):
@@ -39,7 +40,7 @@ def _normed(x: Array, weight: Array, bias: Array, y: Array) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
 @no_type_check
-def _mapped(x: Array, rows: Array, y: Array) -> None:
+def mapped(x: Array, rows: Array, y: Array) -> None:
     """`y += x @ rows`, rows of zero inputs left out."""
     for i in range(x.shape[0]):
         value = x[i]
@@ -94,7 +95,7 @@ def _step(
     gated, currents = np.empty(2 * width, x.dtype), np.empty(hidden_u.shape[1], x.dtype)
     spikes = 0
     for k in range(blocks):
-        _normed(x, norms[k, 0], norms[k, 1], n)
+        normed(x, norms[k, 0], norms[k, 1], n)
         for part in range(0, channels, width):
             for i in range(width):
                 y[part + i] = skip[k, part + i] * n[i]
@@ -108,18 +109,18 @@ def _step(
         spikes += _fired(y, mixed_u[k], mixed[k, 0], mixed[k, 1], mixer_out[k], gated)
         for i in range(width):
             x[i] += gated[i] / (1 + math.exp(-gated[width + i]))
-        _normed(x, norms[k, 2], norms[k, 3], n)
+        normed(x, norms[k, 2], norms[k, 3], n)
         for i in range(width):
             now = n[i]
             n[i] = now + share[k, i] * (before[k, i] - now)
             before[k, i] = now
         currents[:] = hidden_in[k, width]
-        _mapped(n, hidden_in[k], currents)
+        mapped(n, hidden_in[k], currents)
         x += hidden_out[k, currents.shape[0]]
         spikes += _fired(currents, hidden_u[k], hidden[k, 0], hidden[k, 1], hidden_out[k], x)
-    _normed(x, last[0], last[1], n)
+    normed(x, last[0], last[1], n)
     logits[:] = head[width]
-    _mapped(n, head, logits)
+    mapped(n, head, logits)
     return spikes
 
 
@@ -158,13 +159,13 @@ class EventStep:
                 _stack([gain for _, gain in pairs]),
                 _stack([block.mixer.skip for block in blocks]),
                 _stack([_neuron(block.mixed) for block in blocks]),
-                _stack([_rows(block.mixer_out) for block in blocks]),
+                _stack([rows_of(block.mixer_out) for block in blocks]),
                 _stack([block.shift.share for block in blocks]),
-                _stack([_rows(block.hidden_in) for block in blocks]),
+                _stack([rows_of(block.hidden_in) for block in blocks]),
                 _stack([_neuron(block.hidden) for block in blocks]),
-                _stack([_rows(block.hidden_out) for block in blocks]),
+                _stack([rows_of(block.hidden_out) for block in blocks]),
                 _array(torch.stack(_norm(net.norm))),
-                _array(_rows(net.head)),
+                _array(rows_of(net.head)),
             )
         self._state_type = type(net.initial_state(1))
         self._block_states = net.initial_state(1).blocks
@@ -214,7 +215,7 @@ def _stack(tensors: list[Tensor]) -> Array:
     return _array(torch.stack([tensor.detach() for tensor in tensors])).copy()
 
 
-def _rows(linear: Any) -> Tensor:
+def rows_of(linear: Any) -> Tensor:
     """Weights, one row per input, and the bias as the last row."""
     return torch.cat([linear.weight.T, linear.bias.unsqueeze(0)])
 
