@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from dvs_snn.deploy.energy import TABLES, EnergyTable
+from dvs_snn.deploy.energy import TABLES
 from dvs_snn.learning import Trainer
 from dvs_snn.learning.measures import CostMeter
 from dvs_snn.learning.training_state import load_state, without_prefix
@@ -31,6 +31,7 @@ from dvs_snn.text.clips import Sentences
 from dvs_snn.text.data import open_sentences
 from dvs_snn.text.evaluate import evaluate_sentences
 from dvs_snn.text.event_step import EventStep
+from dvs_snn.text.judge import PRICES, modelled_j
 from dvs_snn.text.transformer_step import TransformerStep
 
 CONTEXTS = (64, 512, 4096)
@@ -47,7 +48,6 @@ WORDS = {"spiking": (), "twin": ("model_config.twin=true",), "bag": ("data.drop=
 """How each differs from the recipe; what a bag can learn by heart is little, so it needs less dropout."""
 SEEDS = (1, 2, 3)
 OUT = Path("runs/bench-text")
-PRICES = ("horowitz45-float32", "horowitz45-int8")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -206,16 +206,8 @@ def _row(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "multiplications": per_sentence(lambda c: c["synaptic_operations"]["effective_macs"]),
         "dense": per_sentence(lambda c: c["synaptic_operations"]["dense"]),
         "rates": {name: layer["rate"] for name, layer in runs[0]["costs"]["layers"].items()},
-        "microjoule": {name: per_sentence(partial(energy, table=TABLES[name])) * 1e6 for name in PRICES},
+        "microjoule": {name: per_sentence(partial(modelled_j, table=TABLES[name])) * 1e6 for name in PRICES},
     }
-
-
-def energy(costs: dict[str, Any], table: EnergyTable) -> float:
-    """Joules per token, modelled: additions for spikes, products for numbers, one update per neuron; no memory."""
-    operations = costs["synaptic_operations"]
-    neurons = sum(layer["neurons"] for layer in costs["layers"].values())
-    products = operations["effective_macs"] * table.graded_j + neurons * table.neuron_j
-    return float(products + operations["effective_acs"] * table.synapse_j)
 
 
 @torch.inference_mode()

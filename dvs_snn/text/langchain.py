@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
@@ -60,7 +59,11 @@ class SpikingTextLLM(LLM):
         run_manager: CallbackManagerForLLMRun | None = None,
         **options: Any,
     ) -> Iterator[GenerationChunk]:
-        for part in chain(self._parts(prompt, stop), [""]):  # LangChain takes no answer at all for an error
+        silent = True
+        for part in self._parts(prompt, stop):
+            silent = False
             if run_manager:
                 run_manager.on_llm_new_token(part)
             yield GenerationChunk(text=part)
+        if silent:
+            yield GenerationChunk(text="")  # LangChain takes no chunk at all for an error

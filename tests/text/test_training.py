@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from dvs_snn.cli import main
+from dvs_snn.deploy.energy import TABLES
 from dvs_snn.errors import CheckpointError, ConfigError
 from dvs_snn.learning import Trainer
 from dvs_snn.text import LANGUAGE, TextTask, load_text_model, load_text_recipe, shipped_text_recipes, text_recipe_from
+from dvs_snn.text.judge import modelled_j, twin_j
 from tests.text.tiny import chant, save_tiny, tiny_recipe
 
 
@@ -90,7 +92,16 @@ def test_evaluate_tells_tokens_windows_and_stream(text, tmp_path, capsys):
     assert result["loss"] == pytest.approx(result["bits_per_token"] * np.log(2))
     assert result["streamed"]["n"] == 4001
     assert main(arguments) == 0
-    assert "as one stream" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "as one stream" in told and "spikes drive" in told and "uJ in int8 (twin" in told
+
+
+def test_energy_is_the_sum_of_its_operations():
+    operations = {"effective_macs": 10.0, "effective_acs": 100.0, "dense": 1000.0}
+    costs = {"synaptic_operations": operations, "layers": {"a": {"neurons": 3}, "b": {"neurons": 2}}}
+    table = TABLES["horowitz45-float32"]
+    assert modelled_j(costs, table) == pytest.approx((10 * 4.6 + 100 * 0.9 + 5 * 4.6) * 1e-12)
+    assert twin_j(costs, table) == pytest.approx(1005 * 4.6e-12)
 
 
 def test_generate_streams_and_repeats(tmp_path, capsys):
