@@ -5,7 +5,7 @@ Unknown keys and values of the wrong type are errors that name the key; `key=val
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -28,6 +28,7 @@ from dvs_snn.pipeline import PipelineConfig
 from dvs_snn.pipeline.config import refuse_unknown
 
 Section = TypeVar("Section")
+Built = TypeVar("Built")
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,19 @@ def load_recipe(name: str, overrides: Sequence[str] = (), data: str | None = Non
     `data` is a folder to train on instead of where the recipe looks; what lies in it decides which data set it is.
     Raises `ConfigError` that names the recipe and the key.
     """
-    path, shipped = Path(name), shipped_recipes()
+    return read_recipe(
+        name, shipped_recipes(), overrides, lambda values: recipe_from(aimed_at(values, data) if data else values)
+    )
+
+
+def read_recipe(
+    name: str, shipped: Mapping[str, Path], overrides: Sequence[str], build: Callable[[dict[str, Any]], Built]
+) -> Built:
+    """What `build` makes of the values of a YAML file, or of a shipped recipe by its name, overrides applied.
+
+    The file's stem is the value of `name` where it has none. Raises `ConfigError` that names the recipe and the key.
+    """
+    path = Path(name)
     if not path.is_file():
         if name not in shipped:
             known = ", ".join(shipped) or "none"
@@ -128,7 +141,7 @@ def load_recipe(name: str, overrides: Sequence[str] = (), data: str | None = Non
     for override in overrides:
         override_value(values, override)
     try:
-        return recipe_from({"name": path.stem, **(aimed_at(values, data) if data else values)})
+        return build({"name": path.stem, **values})
     except ConfigError as error:
         raise ConfigError(f"recipe {path.name}: {error}") from None
 

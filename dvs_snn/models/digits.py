@@ -15,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dvs_snn.errors import ConfigError
-from dvs_snn.nn import LIF, TCLIF, AdLIF, ATan, LeakyIntegrator, LinearNeuron, Sequential, State, Temporal
+from dvs_snn.models.oscillators import check_periods, tclif_layer
+from dvs_snn.nn import LIF, AdLIF, ATan, LeakyIntegrator, LinearNeuron, Sequential, State, Temporal
 from dvs_snn.nn.dropout import SequenceDropout
 from dvs_snn.nn.learned_delays import DelayedLinear, DelayedRecurrent
 
@@ -71,8 +72,7 @@ class DigitsConfig:
             raise ConfigError("digits: recurrent_delay needs recurrent")
         if not (self.tau > 0 and self.readout_tau > 0):
             raise ConfigError("digits: tau and readout_tau must be above 0 bins")
-        if len(self.periods) != 2 or not 6.0 < self.periods[0] <= self.periods[1]:
-            raise ConfigError(f"digits: periods is a range of bins above 6, low <= high, got {self.periods}")
+        check_periods("digits", self.periods)
         if len(self.tau_u) != 2 or len(self.tau_w) != 2:
             raise ConfigError("digits: tau_u and tau_w are ranges of bins, low and high")
 
@@ -134,24 +134,10 @@ def _neurons(config: DigitsConfig, count: int) -> Temporal:
     recurrent = count if config.recurrent and not config.recurrent_delay else 0
     neurons: LinearNeuron
     if config.neurons == "tclif":
-        neurons = _tclif(config, count, recurrent)
+        neurons = tclif_layer(count, config.periods, config.leak, recurrent > 0, config.recurrent_gain)
     elif config.neurons == "adlif":
         tau_u, tau_w = ((low, high) for low, high in (config.tau_u, config.tau_w))
         neurons = AdLIF((count,), adaptation=config.adaptation, recurrent=recurrent, tau_u=tau_u, tau_w=tau_w)
     else:
         neurons = LIF(math.exp(-1.0 / config.tau), reset="zero", surrogate=ATan(5.0), recurrent=recurrent)
     return DelayedRecurrent(neurons, count, config.recurrent_delay) if config.recurrent_delay else neurons
-
-
-def _tclif(config: DigitsConfig, count: int, recurrent: int) -> TCLIF:
-    """TC-LIF whose periods are spread evenly in log time: per neuron `σ(c1) σ(c2) = 2 - 2 cos(2π / period)`."""
-    neurons = TCLIF(shape=(count,), leak=config.leak, recurrent=recurrent)
-    low, high = (math.log(period) for period in config.periods)
-    period = torch.exp(torch.linspace(low, high, count))
-    coupling = torch.sqrt(2.0 - 2.0 * torch.cos(2.0 * math.pi / period))
-    with torch.no_grad():
-        neurons.c1.copy_(torch.logit(coupling))
-        neurons.c2.copy_(torch.logit(coupling))
-        if neurons.recurrent is not None:
-            neurons.recurrent.weight.mul_(config.recurrent_gain)
-    return neurons

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.models.hybrid import CURRENT, HybridNet, HybridState
-from dvs_snn.nn import TCLIF, LeakyIntegrator
+from dvs_snn.models.oscillators import check_periods, tclif_layer
+from dvs_snn.nn import LeakyIntegrator
 from dvs_snn.nn.layers import conv_norm, linear_norm
 
 
@@ -65,8 +66,7 @@ class GestureConfig:
             raise ConfigError(f"gesture: leak lies in (0, 1], got {self.leak:g}")
         if not self.readout_tau > 0:
             raise ConfigError(f"gesture: readout_tau must be above 0 bins, got {self.readout_tau:g}")
-        if len(self.periods) != 2 or not 6.0 < self.periods[0] <= self.periods[1]:
-            raise ConfigError(f"gesture: periods is a range of bins above 6, low <= high, got {self.periods}")
+        check_periods("gesture", self.periods)
 
 
 class GestureNet(HybridNet):
@@ -91,7 +91,7 @@ class GestureNet(HybridNet):
         blocks += [nn.Flatten(), nn.Dropout(config.dropout)]
         blocks += linear_norm(channels * height * width, config.hidden, gain=CURRENT)
         self.blocks = nn.Sequential(*blocks)
-        self.head = _head_neurons(config)
+        self.head = tclif_layer(config.hidden, config.periods, config.leak)
         self.dropout = nn.Dropout(config.dropout)
         self.readout = nn.Linear(config.hidden, config.classes)
         self.shortcut = nn.Linear(config.hidden, config.classes, bias=False) if config.shortcut else None
@@ -113,17 +113,3 @@ class GestureNet(HybridNet):
         """Evidence for each class in each bin."""
         evidence: Tensor = self.readout(self.dropout(spikes))
         return evidence if self.shortcut is None else evidence + self.shortcut(self.dropout(torch.relu(currents)))
-
-
-def _head_neurons(config: GestureConfig) -> TCLIF:
-    """TC-LIF whose periods are spread evenly in log time: per neuron `σ(c1) σ(c2) = 2 - 2 cos(2π / period)`."""
-    neurons = TCLIF(shape=(config.hidden,), leak=config.leak, recurrent=config.hidden)
-    low, high = (math.log(period) for period in config.periods)
-    period = torch.exp(torch.linspace(low, high, config.hidden))
-    coupling = torch.sqrt(2.0 - 2.0 * torch.cos(2.0 * math.pi / period))
-    with torch.no_grad():
-        neurons.c1.copy_(torch.logit(coupling))
-        neurons.c2.copy_(torch.logit(coupling))
-        if neurons.recurrent is not None:
-            neurons.recurrent.weight.mul_(0.1)
-    return neurons

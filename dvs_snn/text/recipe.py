@@ -11,7 +11,7 @@ import yaml
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.learning import CrossEntropy, OptimizerConfig, RuleConfig
-from dvs_snn.learning.recipe import TrainConfig, build_section, override_value
+from dvs_snn.learning.recipe import TrainConfig, build_section, read_recipe
 from dvs_snn.models import config_dict, model_config
 from dvs_snn.pipeline.checkpoint import TEXT_TASKS
 from dvs_snn.pipeline.config import refuse_unknown
@@ -151,27 +151,8 @@ def load_text_recipe(name: str, overrides: Sequence[str] = (), data: str | None 
 
     Raises `ConfigError` that names the recipe and the key.
     """
-    path, shipped = Path(name), shipped_text_recipes()
-    if not path.is_file():
-        if name not in shipped:
-            raise ConfigError(
-                f"{name}: no such recipe file, and none of that name ships (shipped: {', '.join(shipped)})"
-            )
-        path = shipped[name]
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: a recipe is a table of sections")
-    for override in overrides:
-        override_value(values, override)
-    if data:
-        override_value(values, f"data.path={yaml.safe_dump(data).splitlines()[0]}")
-    try:
-        return text_recipe_from({"name": path.stem, **values})
-    except ConfigError as error:
-        raise ConfigError(f"recipe {path.name}: {error}") from None
+    extra = [f"data.path={yaml.safe_dump(data).splitlines()[0]}"] if data else []
+    return read_recipe(name, shipped_text_recipes(), [*overrides, *extra], text_recipe_from)
 
 
 def text_recipe_from(values: Mapping[str, Any]) -> TextRecipe:
