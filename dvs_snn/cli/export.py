@@ -29,11 +29,14 @@ def run(args: argparse.Namespace) -> int:
     from dvs_snn.deploy.package import FOLDER
     from dvs_snn.errors import ConfigError
     from dvs_snn.pipeline import load_checkpoint
+    from dvs_snn.pipeline.checkpoint import TEXT_TASKS, open_folder
 
-    checkpoint = load_checkpoint(args.checkpoint)
     out = Path(args.out)
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file; --out names a folder")
+    if open_folder(args.checkpoint)[1].get("task") in TEXT_TASKS:
+        return _export_text(args.checkpoint, args.to, out)
+    checkpoint = load_checkpoint(args.checkpoint)
     if args.to == "nir":
         from dvs_snn.deploy.nir_graph import write_nir
 
@@ -55,4 +58,16 @@ def run(args: argparse.Namespace) -> int:
         work = f"{part['per_bin']:10,d} operations/bin {part['share']:6.1%}"
         print(f"{part['part']:8s} on the {part['runs_on']:5s} {work}")
     print(out)
+    return 0
+
+
+def _export_text(name: str, to: str, out: Any) -> int:
+    from dvs_snn.errors import ConfigError
+    from dvs_snn.text import load_text_model
+    from dvs_snn.text.nir_graph import write_blocks
+
+    if to != "nir":
+        raise ConfigError(f"{name}: a text model has no integer package; use --to nir")
+    for path in write_blocks(load_text_model(name).network, out):
+        print(path)
     return 0

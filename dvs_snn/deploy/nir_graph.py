@@ -73,7 +73,7 @@ def backbone_graph(network: SplitNetwork, bin_us: int) -> nir.NIRGraph:
         )
         height, width = ((side + 2 * padding - kernel) // stride + 1 for side in shape[1:])
         shape = (convolution.out_channels, height, width)
-        nodes[f"lif{number}"] = _lif(neuron, shape)
+        nodes[f"lif{number}"] = lif_node(neuron, shape)
         edges += [(last, f"conv{number}"), (f"conv{number}", f"lif{number}")]
         last = f"lif{number}"
     nodes["output"] = nir.Output(output_type=np.array(shape))
@@ -81,13 +81,14 @@ def backbone_graph(network: SplitNetwork, bin_us: int) -> nir.NIRGraph:
     return nir.NIRGraph(nodes=nodes, edges=edges, metadata=_about(bin_us, network))
 
 
-def _lif(neuron: LIF, shape: tuple[int, ...]) -> Any:
+def lif_node(neuron: LIF, shape: tuple[int, ...]) -> Any:
+    """A layer of LIF neurons of this shape, reset to zero."""
     c = neuron.coefficients(torch.float64)
     spread = {
         name: np.broadcast_to(torch.as_tensor(value).detach().numpy(), shape).copy()
         for name, value in (("beta", c.transition[0, 0]), ("threshold", c.threshold))
     }
-    rate = 1.0 - spread["beta"]
+    rate = np.maximum(1.0 - spread["beta"], 1e-12)
     zeros = np.zeros(shape)
     return nir.LIF(tau=DT / rate, r=1.0 / rate, v_leak=zeros, v_reset=zeros, v_threshold=spread["threshold"])
 
