@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dvs_snn.errors import ConfigError
+from dvs_snn.models.hearing import Adaptation, DivisiveGain, Logarithm
 from dvs_snn.models.oscillators import check_periods, tclif_layer
 from dvs_snn.nn import LIF, AdLIF, ATan, LeakyIntegrator, LinearNeuron, Sequential, State, Temporal
 from dvs_snn.nn.dropout import SequenceDropout
@@ -32,6 +32,10 @@ class DigitsConfig:
     classes: int = 20
     shape: tuple[int, ...] = (1, 1, 140)
     """Input per bin: counts of the pooled channels."""
+    gain: bool = False
+    """Divide each bin by its mean activity."""
+    adaptation_tau: float = 0.0
+    """Time constant with which each channel adapts to what it hears; 0: not at all."""
     neurons: str = "tclif"
     hidden: tuple[int, ...] = (128, 128)
     recurrent: bool = True
@@ -70,6 +74,8 @@ class DigitsConfig:
             raise ConfigError("digits: delay and recurrent_delay must not be negative")
         if self.recurrent_delay and not self.recurrent:
             raise ConfigError("digits: recurrent_delay needs recurrent")
+        if self.adaptation_tau != 0 and not self.adaptation_tau >= 1:
+            raise ConfigError("digits: adaptation_tau is 0, or 1 bin or more")
         if not (self.tau > 0 and self.readout_tau > 0):
             raise ConfigError("digits: tau and readout_tau must be above 0 bins")
         check_periods("digits", self.periods)
@@ -77,24 +83,22 @@ class DigitsConfig:
             raise ConfigError("digits: tau_u and tau_w are ranges of bins, low and high")
 
 
-class Logarithm(nn.Module):
-    """`log(1 + x)`: loudness differs by orders of magnitude, what is said does not."""
-
-    def forward(self, counts: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        return torch.log1p(counts)
-
-
 class DigitsNet(Temporal):
     """Counts per channel and bin -> class logits at every bin; causal.
 
-    Each hidden layer is a linear map (with learned delays or without), batch normalisation and neurons; a linear map
-    and a leaky integrator read the last one out.
+    Counts are compressed by a logarithm and, on demand, divided by their mean and adapted to. Each hidden layer is a
+    linear map (with learned delays or without), batch normalisation and neurons; a linear map and a leaky integrator
+    read the last one out.
     """
 
     def __init__(self, config: DigitsConfig | None = None) -> None:
         super().__init__()
         self.config = config = config if config is not None else DigitsConfig()
         layers: list[nn.Module] = [nn.Flatten(), Logarithm()]
+        if config.gain:
+            layers.append(DivisiveGain())
+        if config.adaptation_tau:
+            layers.append(Adaptation(config.adaptation_tau))
         width = math.prod(config.shape)
         for neurons in config.hidden:
             norm = nn.BatchNorm1d(neurons)

@@ -8,6 +8,7 @@ from torch import nn
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.models import DigitsConfig, DigitsNet, NMNISTConfig, NMNISTNet, build_model, config_dict
+from dvs_snn.models.hearing import Adaptation, DivisiveGain
 from dvs_snn.nn.dropout import SequenceDropout
 from dvs_snn.nn.layers import fold_batch_norm
 from tests.temporal_laws import check_temporal_laws
@@ -19,6 +20,7 @@ FAMILIES = [
     pytest.param({"neurons": "lif", "recurrent": False, "delay": 4}, id="delays"),
     pytest.param({"neurons": "lif", "recurrent_delay": 3}, id="recurrent delays"),
     pytest.param({"neurons": "tclif", "delay": 2, "recurrent_delay": 2}, id="both delays"),
+    pytest.param({"gain": True, "adaptation_tau": 5.0}, id="adapted"),
 ]
 
 
@@ -49,6 +51,21 @@ def test_nmnist_obeys_the_laws_of_streaming() -> None:
     torch.manual_seed(0)
     config = NMNISTConfig(classes=3, shape=(2, 8, 8), channels=(6, 8), kernels=(5, 3), strides=(2, 2), delays=(0, 2))
     check_temporal_laws(trained(NMNISTNet(config), 2, 8, 8), counts(12, 3, 2, 8, 8), tolerance=1e-12)  # type: ignore[arg-type]
+
+
+def test_adaptation_lets_go_what_stays_the_same() -> None:
+    constant = torch.tensor([[3.0, -1.0]], dtype=torch.double).expand(40, 1, 2)
+    found, _ = Adaptation(5.0).double()(constant)
+    want = constant * 0.8 ** torch.arange(1, 41, dtype=torch.double).view(-1, 1, 1)
+    assert (found - want).abs().max() < 1e-6
+
+
+def test_divisive_gain_keeps_the_spectrum_and_lets_the_level_go() -> None:
+    loud = 50.0 * torch.rand(4, 30, dtype=torch.double)
+    gain = DivisiveGain()
+    assert torch.allclose(gain(2.0 * loud), gain(loud), rtol=5e-3)
+    assert torch.allclose(gain(loud) / gain(loud).sum(1, keepdim=True), loud / loud.sum(1, keepdim=True))
+    assert (gain(torch.zeros(1, 30)) == 0).all()
 
 
 @pytest.mark.parametrize("options", FAMILIES)
