@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from dvs_snn.nn.documents import First, rowwise
 from dvs_snn.nn.neurons import LIF, LIFState
+from dvs_snn.nn.parallel_scan import parallel_scan
 from dvs_snn.nn.scan_function import Kernels, compiled, run_scan
 from dvs_snn.nn.ssm_kernel import leaky_backward, leaky_forward
 from dvs_snn.nn.surrogate import Surrogate
@@ -51,7 +51,7 @@ class NoResetLIF(LIF):
     def forward(
         self, xs: Float[Tensor, "time batch width"], state: State | None = None, first: First | None = None
     ) -> tuple[Float[Tensor, "time batch width"], LIFState]:
-        if first is None and not self.smooth:
+        if first is None and not self.smooth and compiled(xs):
             return super().forward(xs, state)
         if state is None:
             state = self._rest(xs, tuple(xs.shape[1:]))
@@ -71,14 +71,9 @@ def leaky_scan(
     beta: Float[Tensor, " width"],
     first: First | None = None,
 ) -> tuple[Float[Tensor, "time batch width"], Float[Tensor, "batch width"]]:
-    """`u <- β u + x` at every step, and the last u; compiled on the CPU, plain torch elsewhere."""
+    """`u <- β u + x` at every step, and the last u; compiled on the CPU, parallel in time elsewhere."""
     if compiled(xs):
         ys, (end,) = run_scan(LEAK, first, xs, xs, membrane, beta)
         return ys, end
-    outputs = []
-    for t, x in enumerate(xs):
-        if first is not None:
-            membrane = membrane.masked_fill(first[t].unsqueeze(1), 0)
-        membrane = beta * membrane + x
-        outputs.append(membrane)
-    return torch.stack(outputs), membrane
+    potentials = parallel_scan(xs, beta[None, None], membrane, first)
+    return potentials, potentials[-1]

@@ -1,7 +1,8 @@
 """Diagonal state-space mixers: every channel remembers its past on several time scales; linear, spikes follow them.
 
-What depends on the input alone is parallel over channels, and time is one compiled loop: the same operations for one
-token as for a thousand, so `step` equals the scan to the bit, at O(states) per channel and token.
+On the CPU all channels are parallel and time is one compiled loop: the same operations for one token as for a thousand,
+so `step` equals the scan to the bit, at O(states) per channel and token. Elsewhere time is parallel too
+(`parallel_scan`), and the same sums are taken in another order.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.nn.documents import First, rowwise
+from dvs_snn.nn.parallel_scan import parallel_scan
 from dvs_snn.nn.scan_function import Kernels, compiled, run_scan
 from dvs_snn.nn.ssm_kernel import (
     complex_backward,
@@ -99,6 +101,10 @@ class _StateSpace(Temporal):
         self, xs: Tensor, state: tuple[Tensor, ...], first: First | None
     ) -> tuple[Tensor, tuple[Tensor, ...]]: ...
 
+    def _spread(self, xs: Tensor) -> Tensor:
+        """The input of every state, `[time, batch, states, channels]`."""
+        return xs.unsqueeze(2).expand(-1, -1, self.states, -1)
+
     def products_per_step(self) -> int:
         """Multiplications per sample and step that no weight matrix shows."""
         return self.channels * (2 * self.states * len(self.state_type._fields) ** 2 + 1)
@@ -135,11 +141,8 @@ class DiagonalSSM(_StateSpace):
         decay, gain = self.coefficients(xs.dtype)
         if compiled(xs):
             return run_scan(REAL, first, xs, xs, *state, decay, gain)
-        (hidden,), outputs = state, []
-        for t, x in enumerate(xs):
-            hidden = decay * _begin(hidden, t, first) + x.unsqueeze(1)
-            outputs.append((gain * hidden).sum(1))
-        return torch.stack(outputs), (hidden,)
+        hidden = parallel_scan(self._spread(xs), decay[None, None], state[0], first)
+        return (gain * hidden).sum(2), (hidden[-1],)
 
 
 class ComplexSSM(_StateSpace):
@@ -171,13 +174,10 @@ class ComplexSSM(_StateSpace):
         parts = (decay.real, decay.imag, gain.real, gain.imag)
         if compiled(xs):
             return run_scan(COMPLEX, first, xs, xs, *state, *parts)
-        ar, ai, cr, ci = (part.to(xs.dtype) for part in parts)
-        (re, im), outputs = state, []
-        for t, x in enumerate(xs):
-            re, im = _begin(re, t, first), _begin(im, t, first)
-            re, im = ar * re - ai * im + x.unsqueeze(1), ar * im + ai * re
-            outputs.append((cr * re - ci * im).sum(1))
-        return torch.stack(outputs), (re, im)
+        kind = torch.promote_types(xs.dtype, torch.complex64)
+        hidden = parallel_scan(self._spread(xs).to(kind), decay[None, None].to(kind), torch.complex(*state), first)
+        ys = (gain.to(kind) * hidden).real.sum(2)
+        return ys.to(xs.dtype), (hidden[-1].real.to(xs.dtype), hidden[-1].imag.to(xs.dtype))
 
 
 class SelectiveSSM(_StateSpace):
@@ -214,15 +214,6 @@ class SelectiveSSM(_StateSpace):
         rate, gain = torch.exp(self.log_rate), self.out
         if compiled(xs):
             return run_scan(SELECTIVE, first, xs, xs, choice, *state, rate, gain)
-        (hidden,), outputs = state, []
-        steps = F.softplus(choice)
-        for t, x in enumerate(xs):
-            decay = torch.exp(-steps[t].unsqueeze(1) * rate)
-            hidden = x.unsqueeze(1) + decay * (_begin(hidden, t, first) - x.unsqueeze(1))
-            outputs.append((gain * hidden).sum(1))
-        return torch.stack(outputs), (hidden,)
-
-
-def _begin(hidden: Tensor, t: int, first: First | None) -> Tensor:
-    """The state before step t: at rest in rows where a document begins."""
-    return hidden if first is None else hidden.masked_fill(first[t].view(-1, 1, 1), 0)
+        decay = torch.exp(-F.softplus(choice).unsqueeze(2) * rate)
+        hidden = parallel_scan((1 - decay) * xs.unsqueeze(2), decay, state[0], first)
+        return (gain * hidden).sum(2), (hidden[-1],)

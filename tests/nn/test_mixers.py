@@ -17,6 +17,7 @@ from dvs_snn.nn import wkv as wkv_module
 from dvs_snn.nn.attention_ssm import AttentionSSM
 from dvs_snn.nn.linear_attention import SpikingLinearAttention, attention_scan
 from dvs_snn.nn.no_reset import NoResetLIF
+from dvs_snn.nn.parallel_scan import parallel_scan
 from dvs_snn.nn.ssm import ComplexSSM, DiagonalSSM, SelectiveSSM
 from dvs_snn.nn.token_shift import TokenShift
 from dvs_snn.nn.wkv import WKVMixer, wkv_scan
@@ -95,15 +96,42 @@ def test_gradients_of_the_attention_matrix() -> None:
     assert torch.autograd.gradcheck(lambda *a: attention_scan(*a, first), (q, k, v, matrix, decay))
 
 
+@pytest.mark.parametrize("documents", [False, True])
 @pytest.mark.parametrize("name", MIXERS)
-def test_the_compiled_scan_is_the_plain_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    mixer, xs = make(name), inputs()
-    first = torch.rand(9, 3) < 0.3
-    found = mixer(xs, None, first)
+def test_the_compiled_scan_is_that_of_other_devices(
+    name: str, documents: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixer, xs = make(name), inputs(13).requires_grad_()
+    with torch.no_grad():
+        _, state = mixer(inputs(5))
+    first = torch.rand(13, 3) < 0.3 if documents else None
+    weights = [*mixer.parameters(), xs]
+
+    def scanned() -> list[Any]:
+        ys, end = mixer(xs, state, first)
+        loss = (ys * torch.arange(ys.shape[-1]).cos()).sum()
+        return [ys, end, torch.autograd.grad(loss, weights, materialize_grads=True)]
+
+    found = scanned()
     modules = (ssm_module, wkv_module, linear_attention_module, attention_ssm_module, no_reset_module)
     for module in modules:
         monkeypatch.setattr(module, "compiled", lambda xs: False)
-    assert_close(found[0], mixer(xs, None, first)[0], 1e-12)
+    for mine, other in zip(found, scanned(), strict=True):
+        assert_close(mine, other, 1e-11)
+
+
+@pytest.mark.parametrize("time", [1, 2, 3, 8, 9])
+@torch.no_grad()
+def test_a_parallel_scan_is_the_loop(time: int) -> None:
+    xs, begin = torch.randn(time, 2, 4, dtype=torch.complex128), torch.randn(2, 4, dtype=torch.complex128)
+    every, first = torch.rand(time, 2, 4, dtype=torch.complex128), torch.rand(time, 2) < 0.3
+    for decay, starts in ((every, first), (every, None), (every[:1], first), (every[:1, :1], None)):
+        h, hs = begin, []
+        for t, x in enumerate(xs):
+            h = h if starts is None else h.masked_fill(starts[t].unsqueeze(1), 0)
+            h = decay[t if len(decay) > 1 else 0] * h + x
+            hs.append(h)
+        assert_close(parallel_scan(xs, decay, begin, starts), torch.stack(hs), 1e-13)
 
 
 @torch.no_grad()
