@@ -71,7 +71,9 @@ def build_page(writer: Writer, tokens: int, stop: str) -> Any:
 
 
 def serve(writer: Writer, tokens: int, stop: str, port: int) -> None:
-    """Serve the page until interrupted; raises `ConfigError` where the port is taken."""
+    """Serve the page until interrupted; raises `ConfigError` where the port is taken or none."""
+    if not 0 < port < 1 << 16:
+        raise ConfigError(f"--port {port}: must lie in 1..65535")
     page = build_page(writer, tokens, stop)
     try:
         page.launch(server_name=HOST, server_port=port, share=False, quiet=True, show_error=True)

@@ -179,6 +179,7 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, text, capsys):
     assert "the last 0.001: has 4 tokens" in lines_of(capsys, held)
     for option, value in (("--temperature", -1), ("--top-p", 0), ("--top-k", -2), ("--tokens", 0)):
         assert option[2:] in lines_of(capsys, [*generate, "abc", option, value])
+    assert "--port 70000: must lie" in lines_of(capsys, ["text", "chat", "--web", "--model", model, "--port", 70000])
     (model / "tokenizer.json").write_text('{"kind": "characters", "characters": "ab"}')
     assert "tokenizer of 3 tokens for a network of 11" in lines_of(capsys, [*generate, "ab"])
 
