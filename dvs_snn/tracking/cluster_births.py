@@ -7,9 +7,12 @@ import math
 import numpy as np
 from numba import njit
 
+from dvs_snn.tracking.cluster_ego import SHIFT_X, SHIFT_Y
 from dvs_snn.tracking.cluster_state import (
     BACKGROUND,
     BORN,
+    CAMP_X,
+    CAMP_Y,
     CANDIDATES,
     CONFIRMED,
     CONTRAST,
@@ -196,6 +199,8 @@ def begin_track(row, end_us, state, rules):  # type: ignore[no-untyped-def]
             life[k, BORN] = life[k, SEEN] = end_us
             life[k, WIDTH], life[k, HEIGHT] = row[2], row[3]
             life[k, FROM_X], life[k, FROM_Y] = row[0], row[1]
+            life[k, CAMP_X] = row[0] - state.ego.scalars[SHIFT_X]
+            life[k, CAMP_Y] = row[1] - state.ego.scalars[SHIFT_Y]
             life[k, SCORE] = 0.5
             life[k, CONTRAST] = 1.0
             life[k, FAST] = math.hypot(row[4], row[5])

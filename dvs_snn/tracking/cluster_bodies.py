@@ -10,9 +10,12 @@ import math
 
 from numba import njit
 
+from dvs_snn.tracking.cluster_ego import SHIFT_X, SHIFT_Y, has_moved
 from dvs_snn.tracking.cluster_state import (
     ALONGSIDE,
     BACKGROUND,
+    CAMP_X,
+    CAMP_Y,
     CONFIRMED,
     CONTRAST,
     EMPTY,
@@ -32,6 +35,10 @@ from dvs_snn.tracking.cluster_state import (
 BODIES_US = 8_000
 _KEEP = 0.5  # share of the grid's events that stays for the next time
 _MOST_BODIES = 256
+_OWN = 0.3  # share of a box's events that must not move with the background, while the camera moves
+_WAY_PX = 12.0  # what a track must be away from where it was of late, in the background's frame
+_CAMP = 0.04  # share of that way by which the place of late follows, every 8 ms: about 0.2 s
+_CAMERA_US = 300_000.0  # for so long after the camera has moved
 
 
 @njit(cache=True, nogil=True)
@@ -87,6 +94,10 @@ def find_bodies(start_us, end_us, state, rules):  # type: ignore[no-untyped-def]
     for row in range(rows):
         for column in range(columns):
             count[row, column] *= _KEEP
+    if rules.ego_motion:
+        for row in range(rows):
+            for column in range(columns):
+                state.ego.along[row, column] *= _KEEP
 
 
 @njit(cache=True, nogil=True)
@@ -144,25 +155,30 @@ def _body_of(k, state, rules):  # type: ignore[no-untyped-def]
 def _contrast(k, state, rules):  # type: ignore[no-untyped-def]
     """How many times as busy a track's box is as the ground about it: the second quietest of its four sides.
 
-    A patch of a textured background that moves as a whole is as busy as what lies about it.
+    A patch of a textured background that moves as a whole is as busy as what lies about it. While the camera
+    moves, what moves with the background has less.
     """
     life, mean, cell = state.life, state.mean, rules.cell_px
     left, right = (mean[k, 0] - 0.5 * life[k, WIDTH]) / cell, (mean[k, 0] + 0.5 * life[k, WIDTH]) / cell
     top, bottom = (mean[k, 1] - 0.5 * life[k, HEIGHT]) / cell, (mean[k, 1] + 0.5 * life[k, HEIGHT]) / cell
-    inside = _density(left, right, top, bottom, state)
+    inside = _density(left, right, top, bottom, state.all_count)
+    limit = 6.0
+    if rules.ego_motion and inside > 0.0 and has_moved(state.scalars[END_US], _CAMERA_US, state.ego):
+        along = _density(left, right, top, bottom, state.ego.along)
+        limit = rules.contrast * min(inside / (inside + along) / _OWN, _way(k, state) / (_WAY_PX * rules.unit))
     if inside <= 0.0:
         return 1.0 if inside == 0.0 else life[k, CONTRAST]
     deep = max(3.0, 0.4 * max(right - left, bottom - top))
     lowest = second = 1e9
     for side in range(4):
         if side == 0:
-            around = _density(left - deep, left - 1.0, top, bottom, state)
+            around = _density(left - deep, left - 1.0, top, bottom, state.all_count)
         elif side == 1:
-            around = _density(right + 1.0, right + deep, top, bottom, state)
+            around = _density(right + 1.0, right + deep, top, bottom, state.all_count)
         elif side == 2:
-            around = _density(left, right, top - deep, top - 1.0, state)
+            around = _density(left, right, top - deep, top - 1.0, state.all_count)
         else:
-            around = _density(left, right, bottom + 1.0, bottom + deep, state)
+            around = _density(left, right, bottom + 1.0, bottom + deep, state.all_count)
         if around < 0.0:
             continue
         if around < lowest:
@@ -171,13 +187,23 @@ def _contrast(k, state, rules):  # type: ignore[no-untyped-def]
             second = around
     if second >= 1e9:
         second = lowest if lowest < 1e9 else 0.0
-    return min(inside / (second + 0.05), 6.0)
+    return min(inside / (second + 0.05), limit)
 
 
 @njit(cache=True, nogil=True)
-def _density(left, right, top, bottom, state):  # type: ignore[no-untyped-def]
+def _way(k, state):  # type: ignore[no-untyped-def]
+    """How far a track is from where it was of late, in the background's frame."""
+    life = state.life
+    x = state.mean[k, 0] - state.ego.scalars[SHIFT_X] - life[k, CAMP_X]
+    y = state.mean[k, 1] - state.ego.scalars[SHIFT_Y] - life[k, CAMP_Y]
+    life[k, CAMP_X] += _CAMP * x
+    life[k, CAMP_Y] += _CAMP * y
+    return math.hypot(x, y)
+
+
+@njit(cache=True, nogil=True)
+def _density(left, right, top, bottom, count):  # type: ignore[no-untyped-def]
     """Events per cell in a box of cells, -1 where it lies outside the image."""
-    count = state.all_count
     rows, columns = count.shape
     total, cells = 0.0, 0
     for row in range(max(int(top), 0), min(int(bottom) + 1, rows)):

@@ -10,6 +10,7 @@ import math
 
 from numba import int64, njit
 
+from dvs_snn.tracking.cluster_ego import has_moved, moves_along, shift_at
 from dvs_snn.tracking.cluster_state import (
     BACKGROUND,
     BINS,
@@ -39,6 +40,7 @@ _BACKGROUND_US = 20_000.0  # time constant of the background's rate
 _HISTOGRAM_EVENTS = 2_000.0  # memory of the histograms
 _COAST_US = 150_000.0  # a track without events loses its speed with this time constant
 _CROSSING_PX_S = 150.0
+_CAMERA_US = 100_000.0  # for so long after the camera has moved its background is known
 _TRIM = 0.03  # share of events outside the box on each side
 
 
@@ -51,6 +53,11 @@ def take_events(t, x, y, start_us, end_us, state, rules):  # type: ignore[no-unt
     free = _paint(start_us, end_us, state, rules)
     inverse_bin = 1.0 / rules.bin_px
     unowned = 0
+    ego = state.ego
+    camera_x = camera_y = 0
+    if rules.ego_motion:
+        camera_x, camera_y = shift_at(0.5 * (start_us + end_us), ego)
+    moving = rules.ego_motion and has_moved(end_us, _CAMERA_US, ego)
     for i in range(t.size):
         ti, xi, yi = t[i], int64(x[i]), int64(y[i])
         since = ti - rules.support_us
@@ -67,6 +74,11 @@ def take_events(t, x, y, start_us, end_us, state, rules):  # type: ignore[no-unt
         last[yi + 1, xi + 1] = ti
         if not supported:
             continue
+        if rules.ego_motion:
+            ego.last[yi // rules.ego_px, xi // rules.ego_px] = ti
+            if moves_along(xi - camera_x, yi - camera_y, ego) and moving:
+                ego.along[yi // cell, xi // cell] += 1.0
+                continue
         row, column = yi // cell, xi // cell
         all_count[row, column] += 1.0
         owners = owner[row, column]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.events import Sensor
+from dvs_snn.tracking.cluster_ego import EgoState, ego_cell_px, empty_ego
 
 Array = NDArray[np.float64]
 
@@ -22,12 +23,13 @@ BINS = 64
 EMPTY, TENTATIVE, CONFIRMED = 0, 1, 2
 LIFE = (
     "status", "id", "born_us", "seen_us", "w", "h", "off_x", "off_y", "hits", "score", "from_x", "from_y", "fast",
-    "rival_us", "noise", "alongside_us", "contrast", "share",
+    "rival_us", "noise", "alongside_us", "contrast", "share", "camp_x", "camp_y",
 )  # fmt: skip
-"""Columns of `ClusterState.life`: `off` is where the box lies about the centre, `from` where the track was born."""
+"""Columns of `ClusterState.life`: `off` is where the box lies about the centre, `from` where the track was born, `camp`
+where it has been of late in the frame of a moving background."""
 (
     STATUS, ID, BORN, SEEN, WIDTH, HEIGHT, OFF_X, OFF_Y, HITS, SCORE, FROM_X, FROM_Y, FAST, RIVAL, NOISE, ALONGSIDE,
-    CONTRAST, SHARE,
+    CONTRAST, SHARE, CAMP_X, CAMP_Y,
 ) = range(len(LIFE))  # fmt: skip
 
 SUMS = ("n", "x", "y", "xx", "yy", "t_us", "begin_us", "expected", "shared")
@@ -51,7 +53,7 @@ class ClusterConfig:
     Without events it coasts, is told for `report_us` and kept for `keep_us`; a track that had
     nearly stopped (`rest_px_s`) is kept and told for `rest_us`. `turns` estimates the turn rate too. `most_tracks`
     bounds the time of an update. `box_centre` moves the told centre from the events' centroid (0) to the middle of
-    their box (1).
+    their box (1). `ego_motion` estimates how the camera itself turns or shakes and leaves out what moves with it.
     """
 
     cell_px: int = 4
@@ -72,6 +74,7 @@ class ClusterConfig:
     turn_px: float = 80.0
     position_px: float = 0.4
     box_centre: float = 0.0
+    ego_motion: bool = False
 
     def __post_init__(self) -> None:
         for entry in fields(self):
@@ -118,6 +121,8 @@ class Rules(NamedTuple):
     box_centre: float
     bin_px: float
     unit: float
+    ego_motion: bool
+    ego_px: int
 
     @classmethod
     def of(cls, config: ClusterConfig, sensor: Sensor) -> Rules:
@@ -144,6 +149,8 @@ class Rules(NamedTuple):
             box_centre=float(config.box_centre),
             bin_px=2.0 * unit,
             unit=unit,
+            ego_motion=config.ego_motion,
+            ego_px=ego_cell_px(sensor),
         )
 
 
@@ -169,6 +176,7 @@ class ClusterState(NamedTuple):
     candidates: Array  # [MOST_CANDIDATES, len(CANDIDATE)]
     stack: NDArray[np.int32]  # [rows * columns] of cells to visit
     scalars: Array
+    ego: EgoState
 
 
 NEVER = -(1 << 62)
@@ -200,4 +208,5 @@ def empty_state(config: ClusterConfig, sensor: Sensor, next_id: float = 1.0) -> 
         candidates=np.zeros((MOST_CANDIDATES, len(CANDIDATE))),
         stack=np.zeros(rows * columns, np.int32),
         scalars=scalars,
+        ego=empty_ego(config.ego_motion, sensor.height, sensor.width, ego_cell_px(sensor), (rows, columns)),
     )

@@ -10,6 +10,7 @@ from dvs_snn.events import Sensor, Window
 from dvs_snn.tracking.association import assign
 from dvs_snn.tracking.cluster_births import begin_track, find_births, resume_track, tell_tracks
 from dvs_snn.tracking.cluster_bodies import find_bodies
+from dvs_snn.tracking.cluster_ego import EGO_US, estimate_motion
 from dvs_snn.tracking.cluster_kernel import correct_tracks, take_events
 from dvs_snn.tracking.cluster_state import (
     CANDIDATES,
@@ -85,6 +86,8 @@ class ClusterTracker:
 def _advance(t, x, y, start_us, end_us, table, state, rules):  # type: ignore[no-untyped-def]
     """All of a window but the admission of candidates, if there are any (then -1)."""
     take_events(t, x, y, start_us, end_us, state, rules)
+    if rules.ego_motion and end_us // EGO_US != start_us // EGO_US:
+        estimate_motion(end_us, state.ego, rules.ego_px)
     correct_tracks(start_us, end_us, state, rules)
     find_bodies(start_us, end_us, state, rules)
     find_births(start_us, end_us, state, rules)
