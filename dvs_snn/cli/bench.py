@@ -9,7 +9,7 @@ from pathlib import Path
 
 OPTIONS = {
     "plot": ("memory",),
-    "sequences": ("tracking_quality",),
+    "sequences": ("tracking_camera", "tracking_quality"),
     "data": ("nmnist", "text"),
     "minutes": ("nmnist",),
     "seed": ("nmnist",),
@@ -24,7 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--plot", metavar="PICTURE", help="memory: also draw the curves: FILE.png, .pdf or .svg")
     parser.add_argument(
-        "--sequences", type=int, metavar="N", help="tracking_quality: how many sequences, 60 for all (6)"
+        "--sequences", type=int, metavar="N", help="tracking_quality, tracking_camera: how many sequences (6)"
     )
     parser.add_argument("--data", metavar="DIR", help="nmnist: Train/ and Test/; text: SST-2 to learn (long)")
     parser.add_argument("--minutes", type=float, metavar="M", help="nmnist: processor time for each to learn (10)")

@@ -221,7 +221,8 @@ class SLTT(BPTT):
     bin with their gradients, and only one bin's graph is in memory. With `chunk_bins` above 1 gradients also pass
     between the bins of a chunk. In the front, batch normalisation sees a chunk at a time.
 
-    Raises `ConfigError` for a network that is not `Staged`.
+    Raises `ConfigError` for a network that is not `Staged`, or one with a starter: its share of the
+    read-out's first state would get no gradient.
     """
 
     def __init__(self, network: Temporal, *rest: Any, **options: Any) -> None:
@@ -230,6 +231,8 @@ class SLTT(BPTT):
                 f"rule 'sltt' needs a network with features and a read-out, which {type(network).__name__} does not "
                 "tell apart: use 'bptt' or 'truncated'"
             )
+        if getattr(network, "starter", None) is not None:
+            raise ConfigError("rule 'sltt' does not teach what sets the first state: use 'bptt' or 'truncated'")
         super().__init__(network, *rest, **options)
 
     def gradients(self, network: Temporal, clip: Clip, state: State | None) -> tuple[State, dict[str, float]]:

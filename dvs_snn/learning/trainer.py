@@ -95,10 +95,14 @@ class Trainer:
             write_text(self.out / "recipe.yaml", yaml.safe_dump(recipe.to_dict(), sort_keys=False))
 
     def _start_from(self, start: str) -> dict[str, Any]:
-        """Take over a checkpoint's weights; returns how those were made, for this network's own metrics."""
+        """Take over a checkpoint's weights; returns how those were made, for this network's own metrics.
+
+        A network that sets the first state may be added to one that started at rest: it keeps its fresh weights.
+        """
         model, metrics = self.task.read(start)
+        fresh = {name: tensor for name, tensor in self.model.state_dict().items() if name.startswith("starter.")}
         try:
-            self.model.load_state_dict(model.state_dict())
+            self.model.load_state_dict({**fresh, **model.state_dict()})
         except RuntimeError:
             raise ConfigError(f"train.start: the network of {start} has other sizes than the recipe's") from None
         return {key: metrics.get(key) for key in ("command", "seed", "updates", "started_from")}

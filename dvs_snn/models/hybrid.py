@@ -4,25 +4,33 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dvs_snn.models.backbone import spiking_backbone
+from dvs_snn.models.starter import StateStarter, put_rows
 from dvs_snn.nn import TCLIF, LeakyIntegrator, State, Temporal
 from dvs_snn.nn.bridge import ASAB
 from dvs_snn.nn.layers import Saturate
+from dvs_snn.nn.neurons import LIFState
+from dvs_snn.nn.temporal import map_state
 
 CURRENT = 0.3
 """Standard deviation of the head's input currents at the start: its oscillators pile up several bins of them."""
 
 
 class HybridState(NamedTuple):
-    """States of the network's parts."""
+    """States of the network's parts; `begun`, [batch], is 0 in rows whose first state is still to be set by a starter.
+
+    Zeros are rest: what resets rows of a state also has them started anew.
+    """
 
     backbone: Any
     bridge: Any
     head: Any
     integrator: Any
+    begun: Any = None
 
 
 class HybridNet(Temporal):
@@ -34,10 +42,13 @@ class HybridNet(Temporal):
     blocks: nn.Sequential
     head: TCLIF
     integrator: LeakyIntegrator
+    starter: StateStarter | None
+    """Sets the first state of a sequence from its first bin; without one a sequence starts at rest."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.config = config
+        self.starter = None
         self.saturate = Saturate(config.count_limit)
         self.backbone = spiking_backbone(
             config.shape[0],
@@ -66,7 +77,7 @@ class HybridNet(Temporal):
         self, xs: Float[Tensor, "time batch channel height width"], state: State | None = None
     ) -> tuple[Float[Tensor, "time batch *hidden"], HybridState]:
         """The currents that the head gets; renews the states of backbone and bridge."""
-        before = HybridState(None, None, None, None) if state is None else HybridState(*state)
+        before = self._begin(xs[0], state)
         spikes, backbone = self.backbone(self.saturate(xs), before.backbone)
         features, bridge = self.bridge(spikes, before.bridge)
         currents = self.blocks(features.flatten(0, 1)).unflatten(0, tuple(xs.shape[:2]))
@@ -84,13 +95,36 @@ class HybridNet(Temporal):
     def step(
         self, x: Float[Tensor, "batch channel height width"], state: State | None = None
     ) -> tuple[Float[Tensor, "batch ..."], HybridState]:
-        before = HybridState(None, None, None, None) if state is None else HybridState(*state)
+        before = self._begin(x, state)
         spikes, backbone = self.backbone.step(self.saturate(x), before.backbone)
         features, bridge = self.bridge.step(spikes, before.bridge)
         currents = self.blocks(features)
         decided, head = self.head.step(currents, before.head)
         outputs, integrator = self.integrator.step(self._read(decided, currents), before.integrator)
-        return outputs, HybridState(backbone, bridge, head, integrator)
+        return outputs, HybridState(backbone, bridge, head, integrator, before.begun)
+
+    def _begin(self, x: Float[Tensor, "batch channel height width"], state: State | None) -> HybridState:
+        """The state before a bin: given or at rest, and set by the starter in the rows that have not begun."""
+        if self.starter is None:
+            return HybridState(None, None, None, None) if state is None else HybridState(*state)
+        if state is None:
+            state = map_state(self.initial_state(len(x), tuple(x.shape[1:])), lambda tensor: tensor.to(x))
+        before = HybridState(*state)
+        fresh = before.begun == 0
+        if not bool(fresh.any()):
+            return before
+        membranes = iter(self._start(self.saturate(x)))
+        backbone = tuple(
+            put_rows(part, fresh, next(membranes)) if isinstance(part, LIFState) else part for part in before.backbone
+        )
+        head = put_rows(before.head, fresh, next(membranes))
+        integrator = put_rows(before.integrator, fresh, next(membranes))
+        return HybridState(backbone, before.bridge, head, integrator, torch.ones_like(before.begun))
+
+    def _start(self, x: Float[Tensor, "batch channel height width"]) -> list[Tensor]:
+        """Membranes of the backbone's layers in their order, the head's somas and the outputs."""
+        assert self.starter is not None
+        return self.starter(x)  # type: ignore[no-any-return]
 
     def _read(self, spikes: Tensor, currents: Tensor) -> Tensor:
         """Evidence from the head's spikes and its input currents, of one bin or of `[time, batch]`."""
@@ -103,4 +137,5 @@ class HybridNet(Temporal):
             self.bridge.initial_state(batch, self.backbone.output_shape(shape)),
             self.head.initial_state(batch, hidden),
             self.integrator.initial_state(batch, told),
+            None if self.starter is None else torch.zeros(batch),
         )

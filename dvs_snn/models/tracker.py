@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.models.hybrid import CURRENT, HybridNet, HybridState
+from dvs_snn.models.starter import StateStarter
 from dvs_snn.nn import TCLIF, LeakyIntegrator
 from dvs_snn.nn.layers import conv_norm
 
@@ -50,12 +51,16 @@ class TrackerConfig:
     readout_tau: float = 1.5
     finer: int = 2
     """Cells of the heat map, along each side, per cell of the TC-LIF maps."""
+    start_channels: int = 0
+    """Channels of the dense network that sets the first state (`StateStarter`); 0 starts at rest."""
 
     def __post_init__(self) -> None:
         for name in ("shape", "delays", "channels", "kernels", "strides", "taus", "block_channels"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists
         if min(self.hidden, self.bridge_bins, self.finer, len(self.block_channels), *self.block_channels) < 1:
             raise ConfigError("tracker: need hidden, block_channels, bridge_bins and finer above 0")
+        if self.start_channels < 0:
+            raise ConfigError(f"tracker: start_channels is {self.start_channels}: give 0 for none, or more")
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise ConfigError(f"tracker: shape is channels, height, width, all above 0, got {self.shape}")
         if not 0.0 < self.leak <= 1.0 or not self.readout_tau > 0:
@@ -98,6 +103,27 @@ class TrackerNet(HybridNet):
             bias = self.readout.bias.view(len(OUTPUTS), -1)
             bias[0], bias[3:5] = math.log(RARE / (1 - RARE)), math.log(CELLS)
         self.integrator = LeakyIntegrator(beta=math.exp(-1.0 / config.readout_tau), scale_input=True)
+        if config.start_channels:
+            self.starter = self._make_starter(config, told)
+
+    @staticmethod
+    def _make_starter(config: TrackerConfig, told: int) -> StateStarter:
+        """Targets: the backbone's layers, the TC-LIF maps, the outputs; the heat starts as rare as the read-out's."""
+        last = len(config.channels) - 1
+        targets = [
+            *((width, level) for level, width in enumerate(config.channels)),
+            (config.hidden, last),
+            (told, last),
+        ]
+        starter = StateStarter(config.shape[0], config.start_channels, config.kernels, config.strides, targets)
+        with torch.no_grad():
+            bias = starter.heads[-1][-1].bias.view(len(OUTPUTS), -1)  # type: ignore[index, union-attr]
+            bias[0], bias[3:5] = math.log(RARE / (1 - RARE)), math.log(CELLS)
+        return starter
+
+    def _start(self, x: Float[Tensor, "batch channel rows columns"]) -> list[Tensor]:
+        membranes = super()._start(x)
+        return [*membranes[:-1], self.shuffle(membranes[-1])]
 
     def initial_state(self, batch: int, shape: tuple[int, ...]) -> HybridState:
         hidden = (self.config.hidden, *self.backbone.output_shape(shape)[1:])

@@ -57,20 +57,21 @@ def reset_where(state: State, mask: Bool[Tensor, " batch"]) -> State:
     def reset(tensor: Tensor) -> Tensor:
         return tensor.masked_fill(mask.view(-1, *(1,) * (tensor.dim() - 1)), 0)
 
-    return _map(state, reset)
+    return map_state(state, reset)
 
 
 def detach(state: State) -> State:
     """The same state cut from the graph: between chunks of truncated backpropagation."""
-    return _map(state, Tensor.detach)
+    return map_state(state, Tensor.detach)
 
 
-def _map(state: Any, function: Callable[[Tensor], Tensor]) -> Any:
+def map_state(state: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """The same state with every tensor replaced by what `function` makes of it."""
     if state is None:  # a part that has not begun
         return None
     if isinstance(state, Tensor):
         return function(state)
-    parts = [_map(part, function) for part in state]
+    parts = [map_state(part, function) for part in state]
     return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
 
 

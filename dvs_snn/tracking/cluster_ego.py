@@ -39,6 +39,7 @@ _PART = 12  # side of a part of the image, in cells of the surface
 _LEAST = 2.0  # what a part must hold to have a say
 _MATCH = 0.35  # least normalised correlation of a part that agrees
 _NEARLY = 0.08  # and how much less than at its own best shift that may be
+_TELLS = 0.12  # a part that matches wherever it is laid, as in a flash, says nothing
 _COVER = 0.25  # least share of the image that must agree
 _DOUBT = 0.01  # what a shift by one cell must bring: a texture of lines does not tell how far it moves along them
 _SLICE_CELLS = 0.75
@@ -102,7 +103,8 @@ def estimate_motion(end_us, ego, cell):  # type: ignore[no-untyped-def]
     best, fx, fy = _best_shift(start_x, start_y, asked, ego)
     agree = 0.0
     for part in range(ego.match.shape[0]):
-        if ego.match[part, 0] >= 0.0 and ego.match[part, best] >= max(_MATCH, np.max(ego.match[part]) - _NEARLY):
+        here = ego.match[part, best]
+        if here >= max(_MATCH, np.max(ego.match[part]) - _NEARLY) and here >= np.min(ego.match[part]) + _TELLS:
             agree += 1.0
     # a camera that moved needs less to be believed: else its motion would be lost at every turning point
     least = 0.6 if s[ACTIVE] > 0.0 else 1.0

@@ -24,8 +24,11 @@ from sensor_msgs.msg import Image
 from visualization_msgs.msg import MarkerArray
 
 from dvs_snn.cli import main
-from dvs_snn.events import make_events
+from dvs_snn.events import Sensor, make_events, stream_of
 from dvs_snn.events.codecs import DECODERS, encoder
+from dvs_snn.events.files import write_recording
+from dvs_snn.events.simulate import simulate_shapes
+from dvs_snn.tracking import Track, Tracks
 from tests.ros.conftest import SENSOR, World
 
 TRANSITIONS = ("configure", "activate", "deactivate", "cleanup")
@@ -246,12 +249,13 @@ def test_real_bag_of_mono_plays_with_its_published_counts(world: World, data_dir
     assert (counter.on, counter.off, counter.x, counter.y) == (50, 50, 34_450, 26_450)
 
 
-@pytest.mark.data
-def test_tracks_are_those_of_replay(world: World, data_dir: Path, tmp_path: Path) -> None:
-    recording = str(data_dir / "recordings/spinning_dot.es")
-    assert main(["replay", recording, "--model", "clusters", "--out", str(tmp_path / "want.jsonl")]) == 0
-    want = (tmp_path / "want.jsonl").read_text().splitlines()
-    tracker = world.add(TrackerNode, queue_ms=60_000.0, still_ms=10_000.0, queue_depth=1000)
+def tracks_of_node_and_replay(
+    world: World, recording: str, model: str, folder: Path
+) -> tuple[list[TrackArray], list[MarkerArray], list[str]]:
+    """What the node says of a recording that is played, and the lines that replay writes of it."""
+    assert main(["replay", recording, "--model", model, "--out", str(folder / "want.jsonl")]) == 0
+    want = (folder / "want.jsonl").read_text().splitlines()
+    tracker = world.add(TrackerNode, model=model, queue_ms=60_000.0, still_ms=10_000.0, queue_depth=1000)
     told: list[TrackArray] = []
     markers: list[MarkerArray] = []
     listener = world.listener()
@@ -262,14 +266,34 @@ def test_tracks_are_those_of_replay(world: World, data_dir: Path, tmp_path: Path
     go(player, "configure", "activate")
     assert world.until(lambda: player.progress == "ended")
     assert world.until(lambda: len(told) >= len(want), 10)
-    from dvs_snn.tracking import Track, Tracks
+    return told, markers, want
 
-    lines = [
+
+def lines_of(told: list[TrackArray]) -> list[str]:
+    """The messages as replay would write them."""
+    return [
         Tracks(each.t_us, tuple(Track(t.id, t.x, t.y, t.w, t.h, t.vx, t.vy, t.score) for t in each.tracks)).to_json()
         for each in told
     ]
-    assert lines == want
+
+
+@pytest.mark.data
+def test_tracks_are_those_of_replay(world: World, data_dir: Path, tmp_path: Path) -> None:
+    recording = str(data_dir / "recordings/spinning_dot.es")
+    told, markers, want = tracks_of_node_and_replay(world, recording, "clusters", tmp_path)
+    assert lines_of(told) == want
     assert markers and (told[-1].width, told[-1].height) == (320, 240)
+
+
+@pytest.mark.parametrize("sensor", [Sensor(240, 180), Sensor(320, 240)], ids=str)
+def test_tracks_of_the_network_are_those_of_replay(world: World, tmp_path: Path, sensor: Sensor) -> None:
+    """On the network's own sensor, and on one that is resampled to it."""
+    events, _ = simulate_shapes(0.6, 5, sensor, targets=2)
+    write_recording(tmp_path / "shapes.npz", stream_of(events, sensor))
+    told, markers, want = tracks_of_node_and_replay(world, str(tmp_path / "shapes.npz"), "tracker", tmp_path)
+    assert lines_of(told) == want
+    assert any(each.tracks for each in told) and markers
+    assert (told[-1].width, told[-1].height) == (sensor.width, sensor.height)
 
 
 def test_loop_decides_each_pass_alike(world: World, recording: str, network: str) -> None:
