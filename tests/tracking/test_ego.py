@@ -101,11 +101,11 @@ def test_noise_and_a_flash_move_no_camera(events: Events) -> None:
 
 
 def test_false_tracks_fall_on_simulated_turns() -> None:
-    recordings = [record("turns", seed, seconds=0.8) for seed in (70_000_107,)]
+    recordings = [record("turns", seed, seconds=0.6) for seed in (70_000_300, 70_000_302)]
     false = {}
     for config in (ClusterConfig(), ON):
         false[config.ego_motion] = sum(_false(recording, track(recording, config)) for recording in recordings)
-    assert false[True] < 0.75 * false[False] and false[False] > 30
+    assert false[True] < 0.3 * false[False]
 
 
 def _false(recording, told: list[Tracks]) -> int:
