@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 from dvs_snn.errors import DvsSnnError
 from dvs_snn.events import Events, Sensor, Window, empty_events
 from dvs_snn.events.filters import Filter, Region, SpatialDecimation, start_filters
-from dvs_snn.pipeline import Decision, EventRuntime, Pipeline
+from dvs_snn.pipeline import Decision, EventRuntime, Pipeline, Tracks
 from dvs_snn_ros.hostclock import HostClock
 from dvs_snn_ros.packets import Received
 
@@ -35,13 +35,17 @@ class Limits:
 
 @dataclass(frozen=True)
 class View:
-    """The part of a camera's sensor that decisions are made of: pixels of `seen`, each `scale` wide, from (x, y) on."""
+    """The part of a camera's sensor that decisions are made of: pixels of `seen`, each `scale` wide, from (x, y) on.
+
+    `fit` is scale and corner of the last step, the pipeline's own: which it undoes in the tracks it tells.
+    """
 
     camera: Sensor
     seen: Sensor
     scale: float = 1.0
     x: float = 0.0
     y: float = 0.0
+    fit: tuple[float, float, float] = (1.0, 0.0, 0.0)
 
     def within(self, seen: Sensor, scale: float = 1.0, x: float = 0.0, y: float = 0.0) -> View:
         """The view of a part of this view: its corner and the width of its pixels are given in pixels of this one."""
@@ -325,7 +329,7 @@ class Engine:
             return view
         scale = min(view.seen.width / target.width, view.seen.height / target.height)
         x, y = (view.seen.width - target.width * scale) / 2, (view.seen.height - target.height * scale) / 2
-        return view.within(target, scale, x, y)
+        return replace(view.within(target, scale, x, y), fit=(scale, x, y))
 
     def _anew(self) -> None:
         self._pipeline.reset()
@@ -356,6 +360,9 @@ class Engine:
     def _decide(self, ready: _Ready) -> None:
         begun = time.perf_counter()
         decision = self._pipeline.decide(ready.window)
+        if isinstance(decision, Tracks):  # told in px of the packets; the view is that of the window's own px
+            scale, x, y = ready.view.fit
+            decision = decision.moved(1 / scale, -x / scale, -y / scale)
         infer_ms = (time.perf_counter() - begun) * 1e3
         self.counts.windows += 1
         self._tell(
