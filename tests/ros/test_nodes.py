@@ -265,7 +265,7 @@ def tracks_of_node_and_replay(
     go(tracker, "configure", "activate")
     go(player, "configure", "activate")
     assert world.until(lambda: player.progress == "ended")
-    assert world.until(lambda: len(told) >= len(want), 10)
+    assert world.until(lambda: len(told) >= len(want), 60)
     return told, markers, want
 
 
