@@ -20,8 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dvs_snn.events import Sensor
-from dvs_snn.learning import Recording, RecordingSet, SimulatedGestures, SimulatedGesturesConfig
+from dvs_snn.learning import Recording, RecordingSet, RecordingView, SimulatedGestures, SimulatedGesturesConfig
 from dvs_snn.learning.augment import move
 from dvs_snn.learning.frozen import ReadOut, frozen_features
 from dvs_snn.learning.online import ActionLayer, OnlineAdapter
@@ -40,34 +39,14 @@ REWARDS, EVERY = 200, 10
 
 
 @dataclass(frozen=True)
-class Turned:
+class Turned(RecordingView):
     """Recordings of a camera that was turned about its axis."""
 
-    whole: RecordingSet
     angle_deg: float
 
     @property
     def source(self) -> str:
         return f"{self.whole.source}, camera turned by {self.angle_deg:g} degrees"
-
-    @property
-    def split(self) -> str:
-        return self.whole.split
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return self.whole.labels
-
-    @property
-    def sensor(self) -> Sensor:
-        return self.whole.sensor
-
-    @property
-    def groups(self) -> Sequence[str]:
-        return self.whole.groups
-
-    def __len__(self) -> int:
-        return len(self.whole)
 
     def __getitem__(self, index: int) -> Recording:
         recording, rng = self.whole[index], np.random.default_rng((index, 7))

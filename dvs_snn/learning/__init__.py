@@ -14,7 +14,7 @@ from dvs_snn.learning.loader import ClipConfig, ClipLoader, Encoding
 from dvs_snn.learning.losses import CrossEntropy, Loss
 from dvs_snn.learning.metrics import classification, confusion_matrix, wilson_interval
 from dvs_snn.learning.recipe import Recipe, data_config, load_recipe, recipe_from, shipped_recipes
-from dvs_snn.learning.recordings import ListedRecordings, Recording, RecordingSet
+from dvs_snn.learning.recordings import ListedRecordings, Recording, RecordingSet, RecordingView
 from dvs_snn.learning.rules import (
     BPTT,
     RULES,
@@ -55,6 +55,7 @@ __all__ = [
     "Recipe",
     "Recording",
     "RecordingSet",
+    "RecordingView",
     "RuleConfig",
     "SimulatedGestures",
     "SimulatedGesturesConfig",

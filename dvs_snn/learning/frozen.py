@@ -22,9 +22,8 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 
 from dvs_snn.errors import ConfigError
-from dvs_snn.events import Sensor
 from dvs_snn.learning.evaluate import scan_recordings
-from dvs_snn.learning.recordings import Recording, RecordingSet
+from dvs_snn.learning.recordings import Recording, RecordingSet, RecordingView
 from dvs_snn.learning.simulated import cache_folder
 from dvs_snn.nn import LeakyIntegrator, State, Temporal
 from dvs_snn.pipeline import PipelineConfig
@@ -185,28 +184,11 @@ def frozen_features(
 
 
 @dataclass(frozen=True)
-class _Part:
+class _Part(RecordingView):
     """Some of a set's recordings."""
 
-    whole: RecordingSet
     start: int
     stop: int
-
-    @property
-    def source(self) -> str:
-        return self.whole.source
-
-    @property
-    def split(self) -> str:
-        return self.whole.split
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return self.whole.labels
-
-    @property
-    def sensor(self) -> Sensor:
-        return self.whole.sensor
 
     @property
     def groups(self) -> Sequence[str]:

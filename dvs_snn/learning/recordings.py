@@ -60,6 +60,39 @@ class RecordingSet(Protocol):
 
 
 @dataclass(frozen=True)
+class RecordingView:
+    """Other recordings under their own name; a subclass says which of them, or what became of them."""
+
+    whole: RecordingSet
+
+    @property
+    def source(self) -> str:
+        return self.whole.source
+
+    @property
+    def split(self) -> str:
+        return self.whole.split
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.whole.labels
+
+    @property
+    def sensor(self) -> Sensor:
+        return self.whole.sensor
+
+    @property
+    def groups(self) -> Sequence[str]:
+        return self.whole.groups
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def __getitem__(self, index: int) -> Recording:
+        return self.whole[index]
+
+
+@dataclass(frozen=True)
 class ListedRecordings:
     """Recordings that lie in memory."""
 

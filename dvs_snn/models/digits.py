@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.models.hearing import Adaptation, DivisiveGain, Logarithm
+from dvs_snn.models.layered import LayeredNet
 from dvs_snn.models.oscillators import check_periods, tclif_layer
-from dvs_snn.nn import LIF, AdLIF, ATan, LeakyIntegrator, LinearNeuron, Sequential, State, Temporal
+from dvs_snn.nn import LIF, AdLIF, ATan, LeakyIntegrator, LinearNeuron, Temporal
 from dvs_snn.nn.dropout import SequenceDropout
 from dvs_snn.nn.learned_delays import DelayedLinear, DelayedRecurrent
 
@@ -83,7 +83,7 @@ class DigitsConfig:
             raise ConfigError("digits: tau_u and tau_w are ranges of bins, low and high")
 
 
-class DigitsNet(Temporal):
+class DigitsNet(LayeredNet):
     """Counts per channel and bin -> class logits at every bin; causal.
 
     Counts are compressed by a logarithm and, on demand, divided by their mean and adapted to. Each hidden layer is a
@@ -92,8 +92,7 @@ class DigitsNet(Temporal):
     """
 
     def __init__(self, config: DigitsConfig | None = None) -> None:
-        super().__init__()
-        self.config = config = config if config is not None else DigitsConfig()
+        config = config if config is not None else DigitsConfig()
         layers: list[nn.Module] = [nn.Flatten(), Logarithm()]
         if config.gain:
             layers.append(DivisiveGain())
@@ -109,25 +108,8 @@ class DigitsNet(Temporal):
             width = neurons
         layers.append(nn.Linear(width, config.classes))
         layers.append(LeakyIntegrator(math.exp(-1.0 / config.readout_tau), scale_input=True))
-        self.layers = Sequential(*layers)
-
-    def initial_state(self, batch: int, shape: tuple[int, ...]) -> State:
-        return self.layers.initial_state(batch, shape)
-
-    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        if tuple(shape) != self.config.shape:
-            raise ConfigError(f"digits: built for maps of {self.config.shape}, not {tuple(shape)}")
-        return (self.config.classes,)
-
-    def forward(
-        self, xs: Float[Tensor, "time batch channel height width"], state: State | None = None
-    ) -> tuple[Float[Tensor, "time batch classes"], State]:
-        return self.layers(xs, state)
-
-    def step(
-        self, x: Float[Tensor, "batch channel height width"], state: State | None = None
-    ) -> tuple[Float[Tensor, "batch classes"], State]:
-        return self.layers.step(x, state)
+        super().__init__("digits", config, layers)
+        self.config = config
 
 
 def _synapses(config: DigitsConfig, inputs: int, outputs: int) -> nn.Module:

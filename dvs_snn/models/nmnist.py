@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.models.backbone import spiking_backbone
-from dvs_snn.nn import DiagonalSSM, LeakyIntegrator, NoResetLIF, Sequential, State, Temporal
+from dvs_snn.models.layered import LayeredNet
+from dvs_snn.nn import DiagonalSSM, LeakyIntegrator, NoResetLIF
 from dvs_snn.nn.dropout import SequenceDropout
 from dvs_snn.nn.layers import Saturate, linear_norm
 
@@ -55,12 +55,11 @@ class NMNISTConfig:
             raise ConfigError(f"nmnist: readout_tau must be above 0 bins, got {self.readout_tau:g}")
 
 
-class NMNISTNet(Temporal):
+class NMNISTNet(LayeredNet):
     """Event counts per bin -> class logits at every bin; causal. Every hidden layer spikes."""
 
     def __init__(self, config: NMNISTConfig | None = None) -> None:
-        super().__init__()
-        self.config = config = config if config is not None else NMNISTConfig()
+        config = config if config is not None else NMNISTConfig()
         channels, height, width = config.shape
         backbone = spiking_backbone(
             channels,
@@ -80,7 +79,7 @@ class NMNISTNet(Temporal):
             head += [DiagonalSSM(config.hidden, config.states), NoResetLIF(config.hidden)]
             head.append(SequenceDropout(config.dropout))
             features = config.hidden
-        self.layers = Sequential(
+        layers = [
             Saturate(config.count_limit),
             *backbone,
             nn.Flatten(),
@@ -88,22 +87,6 @@ class NMNISTNet(Temporal):
             *head,
             nn.Linear(features, config.classes),
             LeakyIntegrator(math.exp(-1.0 / config.readout_tau), scale_input=True),
-        )
-
-    def initial_state(self, batch: int, shape: tuple[int, ...]) -> State:
-        return self.layers.initial_state(batch, shape)
-
-    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        if tuple(shape) != self.config.shape:
-            raise ConfigError(f"nmnist: built for maps of {self.config.shape}, not {tuple(shape)}")
-        return (self.config.classes,)
-
-    def forward(
-        self, xs: Float[Tensor, "time batch channel height width"], state: State | None = None
-    ) -> tuple[Float[Tensor, "time batch classes"], State]:
-        return self.layers(xs, state)
-
-    def step(
-        self, x: Float[Tensor, "batch channel height width"], state: State | None = None
-    ) -> tuple[Float[Tensor, "batch classes"], State]:
-        return self.layers.step(x, state)
+        ]
+        super().__init__("nmnist", config, layers)
+        self.config = config
