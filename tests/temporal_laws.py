@@ -11,6 +11,8 @@ from dvs_snn.nn import Temporal, reset_where
 
 def leaves(state: Any) -> list[Tensor]:
     """The tensors of a nested state, in order."""
+    if state is None:  # a part that has not begun, or is not there
+        return []
     if isinstance(state, Tensor):
         return [state]
     return [leaf for part in state for leaf in leaves(part)]
@@ -85,6 +87,8 @@ def check_temporal_laws(module: Temporal, xs: Tensor, tolerance: float = 0.0) ->
 
 
 def _rebuild(state: Any, tensors: Any) -> Any:
+    if state is None:
+        return None
     if isinstance(state, Tensor):
         return next(tensors)
     parts = [_rebuild(part, tensors) for part in state]

@@ -141,5 +141,5 @@ def test_places_are_on_the_camera_whatever_was_cut_and_pooled(network: str) -> N
     assert run.engine.settle()
     run.engine.stop()
     view = run.told[0].view  # 512x256 pooled to 256x128, of which the network sees the middle 128x128
-    assert view == View(Sensor(640, 480), SENSOR, 2.0, 100 + 128.0, 40.0)
+    assert view == View(Sensor(640, 480), SENSOR, 2.0, 100 + 128.0, 40.0, fit=(1.0, 64.0, 0.0))
     assert view.place(0, 0) == (228.5, 40.5)  # pixel 0 pools pixels 228 and 229
