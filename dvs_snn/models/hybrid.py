@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, NamedTuple
 
 import torch
@@ -126,9 +127,9 @@ class HybridNet(Temporal):
         assert self.starter is not None
         return self.starter(x)  # type: ignore[no-any-return]
 
+    @abstractmethod
     def _read(self, spikes: Tensor, currents: Tensor) -> Tensor:
         """Evidence from the head's spikes and its input currents, of one bin or of `[time, batch]`."""
-        raise NotImplementedError
 
     def _state(self, batch: int, shape: tuple[int, ...], hidden: tuple[int, ...], told: tuple[int, ...]) -> HybridState:
         """The state at rest for inputs of `shape`, head maps of `hidden` and outputs of `told`."""
