@@ -37,7 +37,8 @@ class TrainConfig:
 
     `ema` is the decay of the averaged weights, which are validated and kept (0: the weights themselves);
     `checkpoint_minutes` is how much work a cut run can lose at most; `threads` 0 is torch's own choice. `start` is a
-    checkpoint (a folder or a shipped name) whose weights the run begins with, empty for fresh ones.
+    checkpoint (a folder or a shipped name) whose weights the run begins with, empty for fresh ones. `keep` is the epoch
+    that becomes the checkpoint: `best` by validation, or the `last`, where validation chooses by chance or learns too.
     `qat` is the number of bits that the synapses of spiking neurons are rounded to while the network computes (0: not),
     for a network that is to go to a chip: 8, from a trained `start`, at a low rate.
     """
@@ -51,6 +52,7 @@ class TrainConfig:
     threads: int = 0
     loader_threads: int = 1
     start: str = ""
+    keep: str = "best"
     qat: int = 0
 
     def __post_init__(self) -> None:
@@ -58,6 +60,10 @@ class TrainConfig:
             raise ConfigError(
                 "train: epochs, patience, threads must not be negative; log_every, loader_threads at least 1"
             )
+        if self.keep not in ("best", "last"):
+            raise ConfigError(f"train.keep is {self.keep!r}: must be 'best' or 'last'")
+        if self.keep == "last" and self.patience:
+            raise ConfigError("train.patience waits for a better validation, which train.keep='last' does not look at")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"train.ema is {self.ema}: must lie in 0..1, 1 excluded")
 

@@ -158,7 +158,8 @@ class Trainer:
         self.history.append({"epoch": self.epoch, **short})
         if self.journal:
             self.journal.write("validation", self.rule.step, {"epoch": self.epoch, **short})
-        if not self.best or self.task.better(measures, self.best["validation"]):
+        last = self.recipe.train.keep == "last"
+        if last or not self.best or self.task.better(measures, self.best["validation"]):
             self.best = {"epoch": self.epoch, "validation": measures}
             self._save_checkpoint()
         patience = self.recipe.train.patience

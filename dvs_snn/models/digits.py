@@ -16,7 +16,7 @@ from dvs_snn.errors import ConfigError
 from dvs_snn.models.hearing import Adaptation, DivisiveGain, Logarithm
 from dvs_snn.models.layered import LayeredNet
 from dvs_snn.models.oscillators import check_periods, tclif_layer
-from dvs_snn.nn import LIF, AdLIF, ATan, LeakyIntegrator, LinearNeuron, Temporal
+from dvs_snn.nn import LIF, AdLIF, ATan, Committee, LeakyIntegrator, LinearNeuron, Sequential, Temporal
 from dvs_snn.nn.dropout import SequenceDropout
 from dvs_snn.nn.learned_delays import DelayedLinear, DelayedRecurrent
 
@@ -36,6 +36,8 @@ class DigitsConfig:
     """Divide each bin by its mean activity."""
     adaptation_tau: float = 0.0
     """Time constant with which each channel adapts to what it hears; 0: not at all."""
+    members: int = 1
+    """Networks behind the same ears, trained apart, whose logits are averaged."""
     neurons: str = "tclif"
     hidden: tuple[int, ...] = (128, 128)
     recurrent: bool = True
@@ -68,6 +70,8 @@ class DigitsConfig:
             raise ConfigError(f"digits: neurons is one of {', '.join(GAIN)}, got {self.neurons!r}")
         if self.classes < 2 or not self.hidden or min(self.hidden) < 1:
             raise ConfigError("digits: need classes >= 2 and one hidden layer or more, of 1 neuron or more")
+        if self.members < 1:
+            raise ConfigError(f"digits: members is 1 or more, got {self.members}")
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise ConfigError(f"digits: shape is channels, height, width, all above 0, got {self.shape}")
         if self.delay < 0 or self.recurrent_delay < 0:
@@ -88,7 +92,7 @@ class DigitsNet(LayeredNet):
 
     Counts are compressed by a logarithm and, on demand, divided by their mean and adapted to. Each hidden layer is a
     linear map (with learned delays or without), batch normalisation and neurons; a linear map and a leaky integrator
-    read the last one out.
+    read the last one out. Several `members` of these layers are a `Committee`.
     """
 
     def __init__(self, config: DigitsConfig | None = None) -> None:
@@ -98,18 +102,28 @@ class DigitsNet(LayeredNet):
             layers.append(DivisiveGain())
         if config.adaptation_tau:
             layers.append(Adaptation(config.adaptation_tau))
-        width = math.prod(config.shape)
-        for neurons in config.hidden:
-            norm = nn.BatchNorm1d(neurons)
-            layers += [_synapses(config, width, neurons), norm, _neurons(config, neurons)]
-            layers.append(SequenceDropout(config.dropout))
-            if config.neurons == "tclif":
-                nn.init.constant_(norm.weight, 0.3)  # its oscillators pile up several bins of current
-            width = neurons
-        layers.append(nn.Linear(width, config.classes))
-        layers.append(LeakyIntegrator(math.exp(-1.0 / config.readout_tau), scale_input=True))
+        if config.members == 1:
+            layers += _member(config)
+        else:
+            layers.append(Committee(Sequential(*_member(config)) for _ in range(config.members)))
         super().__init__("digits", config, layers)
         self.config = config
+
+
+def _member(config: DigitsConfig) -> list[nn.Module]:
+    """Hidden layers and readout."""
+    layers: list[nn.Module] = []
+    width = math.prod(config.shape)
+    for neurons in config.hidden:
+        norm = nn.BatchNorm1d(neurons)
+        layers += [_synapses(config, width, neurons), norm, _neurons(config, neurons)]
+        layers.append(SequenceDropout(config.dropout))
+        if config.neurons == "tclif":
+            nn.init.constant_(norm.weight, 0.3)  # its oscillators pile up several bins of current
+        width = neurons
+    layers.append(nn.Linear(width, config.classes))
+    layers.append(LeakyIntegrator(math.exp(-1.0 / config.readout_tau), scale_input=True))
+    return layers
 
 
 def _synapses(config: DigitsConfig, inputs: int, outputs: int) -> nn.Module:

@@ -4,6 +4,7 @@ torch (and numba for the CPU kernels) only; knows no events and imports no other
 """
 
 from dvs_snn.nn.attention_ssm import AttentionSSM
+from dvs_snn.nn.committee import Committee
 from dvs_snn.nn.count_neuron import SpikeCount
 from dvs_snn.nn.documents import scan_documents
 from dvs_snn.nn.gif import GIF, MicroSteps
@@ -37,6 +38,7 @@ __all__ = [
     "ATan",
     "AdLIF",
     "AttentionSSM",
+    "Committee",
     "ComplexSSM",
     "DiagonalSSM",
     "FastSigmoid",
