@@ -172,3 +172,8 @@ def test_real_spoken_digits_have_the_published_splits(data_dir):
     recordings = open_shd(config, "test_unseen", COCHLEA)
     assert set(recordings.groups) == {"speaker4"} and "unverified" in recordings.source
     assert np.mean([len(recordings[i].events) for i in range(20)]) > 3000
+
+
+def test_a_speaker_held_out_is_not_trained_on_as_well() -> None:
+    with pytest.raises(ConfigError, match="set data.fit_all=false"):
+        SHDConfig(speakers=(2,), fit_all=True)

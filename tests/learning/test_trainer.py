@@ -156,6 +156,21 @@ def test_run_stops_early_when_validation_does_not_improve(tmp_path):
     assert run.epoch < 50 and run.epoch == run.best["epoch"] + 1
 
 
+def test_the_last_epoch_is_kept_where_validation_shall_not_choose(tmp_path):
+    recipe = tiny_recipe(train={"epochs": 4, "batch": 8, "threads": 1, "keep": "last"}, optimizer={"lr": 1e-9})
+    run = Trainer(EventTask(recipe, bars(16), bars(8, 10_000, "validation")), tmp_path / "run", progress=False)
+    assert run.fit()["epoch"] == 4
+    state = load_file(tmp_path / "run" / "state.safetensors")
+    kept = load_file(tmp_path / "run" / "checkpoint" / "model.safetensors")
+    assert all(torch.equal(tensor, state[f"average.{name}"]) for name, tensor in kept.items())
+
+
+@pytest.mark.parametrize(("train", "message"), [({"keep": "first"}, "best"), ({"keep": "last", "patience": 2}, "waits")])
+def test_what_is_kept_is_the_best_or_the_last(train, message):
+    with pytest.raises(ConfigError, match=message):
+        tiny_recipe(train=train)
+
+
 def test_state_file_keeps_every_bit(tmp_path):
     tensors = {"a": torch.randn(3, 4), "b": torch.tensor(7), "c": torch.get_rng_state()}
     save_state(tmp_path / "s", tensors, {"x": 1.1, "y": [None, "z"]})

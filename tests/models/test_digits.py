@@ -21,6 +21,7 @@ FAMILIES = [
     pytest.param({"neurons": "lif", "recurrent_delay": 3}, id="recurrent delays"),
     pytest.param({"neurons": "tclif", "delay": 2, "recurrent_delay": 2}, id="both delays"),
     pytest.param({"gain": True, "adaptation_tau": 5.0}, id="adapted"),
+    pytest.param({"members": 3}, id="committee"),
 ]
 
 
@@ -138,6 +139,7 @@ def test_configurations_round_trip_through_json(name: str, config: object) -> No
     ("name", "values", "message"),
     [
         ("digits", {"neurons": "gru"}, "tclif, adlif, lif"),
+        ("digits", {"members": 0}, "members is 1 or more"),
         ("digits", {"hidden": []}, "wrong type|hidden layer"),
         ("digits", {"recurrent": False, "recurrent_delay": 3}, "needs recurrent"),
         ("digits", {"delay": -1}, "negative"),

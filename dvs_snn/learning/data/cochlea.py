@@ -64,6 +64,8 @@ class SHDConfig:
             raise ConfigError(f"data.validation {self.validation!r} is unknown; known: {', '.join(VALIDATION)}")
         if not 0 < self.share < 1:
             raise ConfigError(f"data.share is {self.share}: must lie between 0 and 1")
+        if self.fit_all and self.speakers:
+            raise ConfigError("data.speakers holds speakers out, data.fit_all trains on them: set data.fit_all=false")
 
 
 @dataclass(frozen=True)
