@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from functools import partial
+from operator import itemgetter
+from typing import Any, cast
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -28,23 +31,18 @@ class Committee(Temporal):
             raise ConfigError("a committee needs one member or more")
 
     def initial_state(self, batch: int, shape: tuple[int, ...]) -> State:
-        return tuple(member.initial_state(batch, shape) for member in self.members)
+        return tuple(member.initial_state(batch, shape) for member in self._temporal)
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        found: tuple[int, ...] = self.members[0].output_shape(shape)
-        return found
+        return self._temporal[0].output_shape(shape)
 
     def forward(
         self, xs: Float[Tensor, "time batch ..."], state: State | None = None
     ) -> tuple[Float[Tensor, "time batch ..."], State]:
         if self.training:
             return self._shared_out(xs, state)
-        total, states = None, []
-        for member, before in zip(self.members, self._parts(state), strict=True):
-            output, after = member(xs, before)
-            total = output if total is None else total + output
-            states.append(after)
-        return total / len(self.members), tuple(states)
+        told = [member(xs, before) for member, before in zip(self.members, self._parts(state), strict=True)]
+        return torch.stack([output for output, _ in told]).mean(0), tuple(after for _, after in told)
 
     def step(
         self, x: Float[Tensor, "batch ..."], state: State | None = None
@@ -52,29 +50,28 @@ class Committee(Temporal):
         if self.training:
             outputs, state = self._shared_out(x.unsqueeze(0), state)
             return outputs[0], state
-        total, states = None, []
-        for member, before in zip(self.members, self._parts(state), strict=True):
-            output, after = member.step(x, before)
-            total = output if total is None else total + output
-            states.append(after)
-        return total / len(self.members), tuple(states)
+        told = [member.step(x, before) for member, before in zip(self._temporal, self._parts(state), strict=True)]
+        return torch.stack([output for output, _ in told]).mean(0), tuple(after for _, after in told)
 
     def _shared_out(self, xs: Tensor, state: State | None) -> tuple[Tensor, State]:
         of, batch = len(self.members), xs.shape[1]
-        outputs: Tensor | None = None
+        outputs = xs.new_empty(0)
         states = []
         for first, (member, before) in enumerate(zip(self.members, self._parts(state), strict=True)):
             if first >= batch:
                 states.append(before)
                 continue
             rows = slice(first, None, of)
-            output, after = member(xs[:, rows], map_state(before, lambda tensor, rows=rows: tensor[rows]))
-            if outputs is None:
+            output, after = member(xs[:, rows], map_state(before, itemgetter(rows)))
+            if first == 0:
                 outputs = output.new_zeros(len(xs), batch, *output.shape[2:])
             outputs[:, rows] = output
-            states.append(map_state(after, lambda tensor, rows=rows: _among_others(tensor, batch, rows)))
-        assert outputs is not None
+            states.append(map_state(after, partial(_among_others, batch=batch, rows=rows)))
         return outputs, tuple(states)
+
+    @property
+    def _temporal(self) -> list[Temporal]:
+        return [cast(Temporal, member) for member in self.members]
 
     def _parts(self, state: State | None) -> Iterable[Any]:
         return [None] * len(self.members) if state is None else state

@@ -175,5 +175,5 @@ def test_real_spoken_digits_have_the_published_splits(data_dir):
 
 
 def test_a_speaker_held_out_is_not_trained_on_as_well() -> None:
-    with pytest.raises(ConfigError, match="set data.fit_all=false"):
+    with pytest.raises(ConfigError, match=r"set data\.fit_all=false"):
         SHDConfig(speakers=(2,), fit_all=True)

@@ -165,7 +165,9 @@ def test_the_last_epoch_is_kept_where_validation_shall_not_choose(tmp_path):
     assert all(torch.equal(tensor, state[f"average.{name}"]) for name, tensor in kept.items())
 
 
-@pytest.mark.parametrize(("train", "message"), [({"keep": "first"}, "best"), ({"keep": "last", "patience": 2}, "waits")])
+@pytest.mark.parametrize(
+    ("train", "message"), [({"keep": "first"}, "best"), ({"keep": "last", "patience": 2}, "waits")]
+)
 def test_what_is_kept_is_the_best_or_the_last(train, message):
     with pytest.raises(ConfigError, match=message):
         tiny_recipe(train=train)
