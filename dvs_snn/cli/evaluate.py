@@ -133,10 +133,11 @@ def describe_costs(costs: dict[str, Any]) -> list[str]:
         f"activation sparsity {costs['activation_sparsity']:.3f}",
         f"layer, neurons, rate, T phi at every bin (T = 1) and once (T = {costs['bins_to_decision']:.0f} bins):",
     ]
+    longest = max(map(len, costs["layers"]), default=0)
     for name, layer in costs["layers"].items():
         each, once = layer["each_bin"], layer["once"]
         lines.append(
-            f"  {name[:24]:24s} {layer['neurons']:6d} {layer['rate']:.4f}  {each['t_phi']:.3f} {each['gate']:5s}  "
+            f"  {name:{longest}s} {layer['neurons']:6d} {layer['rate']:.4f}  {each['t_phi']:.3f} {each['gate']:5s}  "
             f"{once['t_phi']:.2f} {once['gate']}"
         )
     return lines
