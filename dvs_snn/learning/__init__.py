@@ -13,6 +13,7 @@ from dvs_snn.learning.evaluate import decisions_of, evaluate, scan_recordings
 from dvs_snn.learning.loader import ClipConfig, ClipLoader, Encoding
 from dvs_snn.learning.losses import CrossEntropy, Loss
 from dvs_snn.learning.metrics import classification, confusion_matrix, wilson_interval
+from dvs_snn.learning.optimizers import Muon, OptimizerConfig
 from dvs_snn.learning.recipe import Recipe, data_config, load_recipe, recipe_from, shipped_recipes
 from dvs_snn.learning.recordings import ListedRecordings, Recording, RecordingSet, RecordingView
 from dvs_snn.learning.rules import (
@@ -20,7 +21,6 @@ from dvs_snn.learning.rules import (
     RULES,
     SLTT,
     LearningRule,
-    OptimizerConfig,
     RuleConfig,
     SpikeRates,
     TruncatedBPTT,
@@ -51,6 +51,7 @@ __all__ = [
     "LearningRule",
     "ListedRecordings",
     "Loss",
+    "Muon",
     "OptimizerConfig",
     "Recipe",
     "Recording",

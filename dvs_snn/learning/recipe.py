@@ -21,7 +21,8 @@ from dvs_snn.learning.data.tonic_door import parse_steps
 from dvs_snn.learning.datasets import DATASETS, DataConfig, data_in
 from dvs_snn.learning.loader import ClipConfig
 from dvs_snn.learning.losses import CrossEntropy
-from dvs_snn.learning.rules import OptimizerConfig, RuleConfig
+from dvs_snn.learning.optimizers import OptimizerConfig
+from dvs_snn.learning.rules import RuleConfig
 from dvs_snn.learning.tracking_targets import CentreLoss
 from dvs_snn.models import TWIN, model_config
 from dvs_snn.pipeline import PipelineConfig

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from math import cos, pi
 from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,41 +17,13 @@ from torch import Tensor, nn
 from dvs_snn.errors import ConfigError
 from dvs_snn.learning.clips import Clip
 from dvs_snn.learning.losses import Loss, rate_penalty, scored_accuracy
+from dvs_snn.learning.optimizers import OptimizerConfig, make_optimizer
 from dvs_snn.learning.rstdp import RSTDP, RewardConfig
 from dvs_snn.learning.slopes import Slopes
 from dvs_snn.learning.stages import Staged, norms_remembering
 from dvs_snn.learning.team import Team
 from dvs_snn.learning.training_state import random_state, set_random_state
 from dvs_snn.nn import LinearNeuron, State, Temporal, detach, reset_where
-
-
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """AdamW (Loshchilov & Hutter 2019) with a linear warm-up and a cosine descent to `final` times the rate.
-
-    `warmup` is a share of all steps; gradients are scaled down to the norm `clip_norm` (0: never). Weight decay spares
-    vectors and scalars: biases, normalisation, thresholds and time constants.
-    """
-
-    lr: float = 2e-3
-    weight_decay: float = 1e-2
-    warmup: float = 0.03
-    final: float = 0.01
-    clip_norm: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.lr <= 0 or self.weight_decay < 0 or self.clip_norm < 0:
-            raise ConfigError("optimizer: lr must be above zero, weight_decay and clip_norm not negative")
-        if not 0 <= self.warmup < 1 or not 0 <= self.final <= 1:
-            raise ConfigError("optimizer: warmup and final are shares, in 0..1")
-
-    def lr_at(self, step: int, steps: int) -> float:
-        """Learning rate of update number `step` of `steps`."""
-        warm = round(self.warmup * steps)
-        if step < warm:
-            return self.lr * (step + 1) / warm
-        progress = min((step - warm) / max(steps - warm, 1), 1.0)
-        return self.lr * (self.final + (1 - self.final) * 0.5 * (1 + cos(pi * progress)))
 
 
 @dataclass(frozen=True)
@@ -103,7 +74,7 @@ class LearningRule(Protocol):
 
 
 class BPTT:
-    """Backpropagation through time over the whole clip with surrogate gradients (Neftci et al. 2019), and AdamW.
+    """Backpropagation through time over the whole clip with surrogate gradients (Neftci et al. 2019), and an optimizer.
 
     `steps` is the number of updates of the whole training, which the learning rate's descent is fitted to; `team` are
     the processes that each bring a share of every batch.
@@ -123,7 +94,7 @@ class BPTT:
         self.step = 0
         self.accuracy: Callable[[Tensor, Clip], Tensor] = getattr(loss, "accuracy", scored_accuracy)
         self.slopes = Slopes(network, config.learn_slopes, config.slope_end)
-        self.optimizer = _adamw(network, optimizer)
+        self.optimizer = make_optimizer(network, optimizer)
 
     def update(self, network: Temporal, clip: Clip, state: State | None) -> tuple[State, dict[str, float]]:
         """Change the weights by one clip; returns the state after it and loss, accuracy, gradient norm, rate."""
@@ -338,12 +309,3 @@ class SpikeRates:
             self.rates[name] = output[0].float().mean()
 
         return hook
-
-
-def _adamw(network: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.dim() > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.lr)

@@ -12,9 +12,10 @@ from dvs_snn.learning.clips import Clip
 from dvs_snn.learning.evaluate import evaluate
 from dvs_snn.learning.loader import ClipLoader, Encoding
 from dvs_snn.learning.losses import Loss
+from dvs_snn.learning.optimizers import OptimizerConfig
 from dvs_snn.learning.recipe import Recipe, TrainConfig
 from dvs_snn.learning.recordings import RecordingSet
-from dvs_snn.learning.rules import OptimizerConfig, RuleConfig
+from dvs_snn.learning.rules import RuleConfig
 from dvs_snn.learning.team import Team
 from dvs_snn.models import build_model
 from dvs_snn.nn import Temporal

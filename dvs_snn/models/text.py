@@ -19,7 +19,7 @@ from dvs_snn.nn.documents import First, rowwise, scan_documents
 from dvs_snn.nn.linear_attention import SpikingLinearAttention
 from dvs_snn.nn.no_reset import NoResetLIF
 from dvs_snn.nn.ssm import ComplexSSM, DiagonalSSM, SelectiveSSM
-from dvs_snn.nn.token_shift import TokenShift
+from dvs_snn.nn.token_filter import TokenFilter
 from dvs_snn.nn.wkv import WKVMixer
 
 NEURONS = ("no_reset", "hard_reset")
@@ -43,6 +43,10 @@ class TextConfig:
     """Memories per channel of a state-space mixer."""
     steps: tuple[float, ...] = (0.01, 1.0)
     """Range of the state space's step Δ at the start; characters need short memories too."""
+    mixer_taps: int = 4
+    """Newest tokens that a causal filter of each channel weighs before the mixer."""
+    hidden_taps: int = 4
+    """The same before W₁."""
     window: int = 16
     """Tokens that `attention_ssm` looks back."""
     heads: int = 4
@@ -61,6 +65,8 @@ class TextConfig:
         object.__setattr__(self, "steps", tuple(self.steps))  # JSON has lists
         if self.vocabulary < 2 or min(self.width, self.layers, self.hidden, self.states, self.expand) < 1:
             raise ConfigError("text: need vocabulary >= 2 and width, layers, hidden, states, expand >= 1")
+        if min(self.mixer_taps, self.hidden_taps) < 1:
+            raise ConfigError("text: mixer_taps and hidden_taps are at least 1")
         if self.classes < 0 or self.classes == 1:
             raise ConfigError("text: classes is 0 for a language model, else at least 2")
         if self.mixer not in MIXERS:
@@ -101,16 +107,17 @@ def _neurons(config: TextConfig, count: int) -> LIF:
 
 
 class BlockState(NamedTuple):
-    """States of a block's mixer, of its token shift and of its two layers of neurons."""
+    """States of a block's two filters, of its mixer and of its two layers of neurons."""
 
+    mixer_filter: Any
     mixer: Any
     mixed: Any
-    shift: Any
+    hidden_filter: Any
     hidden: Any
 
 
 class TextBlock(Temporal):
-    """`x + GLU(W spikes(mix(norm x)))`, then `x + W₂ spikes(W₁ shift(norm x))`.
+    """`x + GLU(W spikes(mix(filter(norm x))))`, then `x + W₂ spikes(W₁ filter(norm x))`.
 
     The output map of the mixer and W₂ read spikes (`spike_in`); the residual stream and W₁'s input are real numbers.
     """
@@ -121,12 +128,13 @@ class TextBlock(Temporal):
         super().__init__()
         width, hidden = config.width, config.hidden
         self.mixer_norm = nn.LayerNorm(width)
+        self.mixer_filter = TokenFilter(width, config.mixer_taps, share=0.0)
         self.mixer = MIXERS[config.mixer](config, depth)
         mixed = self.mixer.output_shape((width,))[0]
         self.mixed = _neurons(config, mixed)
         self.mixer_out = nn.Linear(mixed, 2 * width)
         self.hidden_norm = nn.LayerNorm(width)
-        self.shift = TokenShift(width)
+        self.hidden_filter = TokenFilter(width, config.hidden_taps)
         self.hidden_in = nn.Linear(width, hidden)
         self.hidden = _neurons(config, hidden)
         self.hidden_out = nn.Linear(hidden, width)
@@ -137,24 +145,26 @@ class TextBlock(Temporal):
 
     def initial_state(self, batch: int, shape: tuple[int, ...]) -> BlockState:
         return BlockState(
+            self.mixer_filter.initial_state(batch, shape),
             self.mixer.initial_state(batch, shape),
             self.mixed.initial_state(batch, self.mixer.output_shape(shape)),
-            self.shift.initial_state(batch, shape),
+            self.hidden_filter.initial_state(batch, shape),
             self.hidden.initial_state(batch, (self.hidden_in.out_features,)),
         )
 
     def forward(
         self, xs: Float[Tensor, "time batch width"], state: State | None = None, first: First | None = None
     ) -> tuple[Float[Tensor, "time batch width"], BlockState]:
-        before = BlockState(None, None, None, None) if state is None else state
-        ys, mixer = scan_documents(self.mixer, self.mixer_norm(xs), before.mixer, first)
+        before = BlockState(None, None, None, None, None) if state is None else state
+        ys, mixer_filter = scan_documents(self.mixer_filter, self.mixer_norm(xs), before.mixer_filter, first)
+        ys, mixer = scan_documents(self.mixer, ys, before.mixer, first)
         spikes, mixed = scan_documents(self.mixed, ys, before.mixed, first)
         xs = xs + self.dropout(rowwise(F.glu, rowwise(self.mixer_out, spikes)))
-        shifted, shift = scan_documents(self.shift, self.hidden_norm(xs), before.shift, first)
-        currents = rowwise(self.hidden_in, shifted)
+        ys, hidden_filter = scan_documents(self.hidden_filter, self.hidden_norm(xs), before.hidden_filter, first)
+        currents = rowwise(self.hidden_in, ys)
         spikes, hidden = scan_documents(self.hidden, currents, before.hidden, first)
         xs = xs + self.dropout(rowwise(self.hidden_out, spikes))
-        return xs, BlockState(mixer, mixed, shift, hidden)
+        return xs, BlockState(mixer_filter, mixer, mixed, hidden_filter, hidden)
 
 
 class MeanState(NamedTuple):
@@ -175,7 +185,7 @@ class TextNet(Temporal):
     """Token numbers `[time, batch]` -> logits `[time, batch, vocabulary or classes]`; causal, constant state.
 
     Logits at a token foresee the next one (language model), or judge the document up to here by the mean of its
-    features (classifier: the logits of its last token count).
+    features, normalised after it so that words can weigh little (classifier: the logits of its last token count).
     """
 
     takes_first: ClassVar[bool] = True
@@ -222,12 +232,12 @@ class TextNet(Temporal):
         if self.config.classes:
             before = self._no_mean(tokens.shape[1]) if state is None else state.mean
             xs, mean = _running_mean(xs, before, first)
-        return rowwise(self.head, xs), TextState(blocks, mean)
+        return rowwise(self.head, self.norm(xs)), TextState(blocks, mean)
 
     def features(
         self, tokens: Int[Tensor, "time batch"], state: State | None = None, first: First | None = None
     ) -> tuple[Float[Tensor, "time batch width"], tuple[BlockState, ...]]:
-        """What the read-out sees, normalised, and the states of the blocks."""
+        """The stream behind the last block, and the states of the blocks."""
         if len(tokens) == 0:
             raise ValueError("a sequence needs at least one step")
         before = [None] * len(self.blocks) if state is None else state.blocks
@@ -236,7 +246,7 @@ class TextNet(Temporal):
         for block, block_state in zip(self.blocks, before, strict=True):
             xs, block_state = block(xs, block_state, first)
             after.append(block_state)
-        return self.norm(xs), tuple(after)
+        return xs, tuple(after)
 
 
 def _running_mean(

@@ -25,7 +25,7 @@ from dvs_snn.nn.surrogate import (
     Triangle,
 )
 from dvs_snn.nn.temporal import State, Temporal, detach, reset_where
-from dvs_snn.nn.token_shift import TokenShift
+from dvs_snn.nn.token_filter import TokenFilter
 from dvs_snn.nn.twin import Twin, twin_of
 from dvs_snn.nn.wkv import WKVMixer
 
@@ -58,7 +58,7 @@ __all__ = [
     "SuperSpike",
     "Surrogate",
     "Temporal",
-    "TokenShift",
+    "TokenFilter",
     "Triangle",
     "Twin",
     "WKVMixer",

@@ -13,7 +13,6 @@ from dvs_snn.errors import ConfigError
 from dvs_snn.nn.documents import First, rowwise
 from dvs_snn.nn.scan_function import Kernels, compiled, run_scan
 from dvs_snn.nn.temporal import State, Temporal
-from dvs_snn.nn.token_shift import previous
 from dvs_snn.nn.wkv_kernel import wkv_backward, wkv_forward
 
 WKV = Kernels(wkv_forward, wkv_backward, inputs=2, states=3)
@@ -72,7 +71,7 @@ class WKVMixer(Temporal):
             raise ValueError("a sequence needs at least one step")
         if state is None:
             state = self.initial_state(xs.shape[1], tuple(xs.shape[2:]))
-        before = previous(xs, state.last.to(xs.dtype), first)
+        before = _previous(xs, state.last.to(xs.dtype), first)
         k = rowwise(self.key, _mix(before, xs, self.share_k))
         v = rowwise(self.value, _mix(before, xs, self.share_v))
         r = rowwise(torch.sigmoid, rowwise(self.receptance, _mix(before, xs, self.share_r)))
@@ -115,3 +114,11 @@ def wkv_scan(
         old, new = torch.exp(p + w - q), torch.exp(k[t] - q)
         a, b, p = old * a + new * v[t], old * b + new, q
     return torch.stack(outputs), (a, b, p)
+
+
+def _previous(
+    xs: Float[Tensor, "time batch width"], last: Float[Tensor, "batch width"], first: First | None
+) -> Float[Tensor, "time batch width"]:
+    """What came one step before each step: `last` before the first, nothing where a document begins."""
+    before = torch.cat([last.unsqueeze(0), xs[:-1]])
+    return before if first is None else before.masked_fill(first.unsqueeze(2), 0)

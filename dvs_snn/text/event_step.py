@@ -52,6 +52,23 @@ def mapped(x: Array, rows: Array, y: Array) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
 @no_type_check
+def _filtered(x: Array, taps: Array, past: Array) -> None:
+    """`x <- Σ_a taps_a x_{t-a}` in place; `past` moves on by this x."""
+    older = past.shape[0]
+    for i in range(x.shape[0]):
+        now = x[i]
+        value = taps[0, i] * now
+        for a in range(older):
+            value += taps[older - a, i] * past[a, i]
+        for a in range(older - 1):
+            past[a, i] = past[a + 1, i]
+        if older:
+            past[older - 1, i] = now
+        x[i] = value
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+@no_type_check
 def _fired(currents: Array, membrane: Array, beta: Array, threshold: Array, rows: Array, y: Array) -> int:
     """`u <- β u + x`; each neuron above θ adds its row of weights to y. Returns the number of spikes."""
     count = 0
@@ -76,7 +93,8 @@ def _step(
     skip: Array,  # [blocks, channels]
     mixed: Array,  # [blocks, 2, channels]: β, θ
     mixer_out: Array,  # [blocks, channels + 1, 2 width]: rows of weights, then the bias
-    share: Array,  # [blocks, width]
+    mixer_taps: Array,  # [blocks, taps, width]
+    hidden_taps: Array,  # [blocks, taps, width]
     hidden_in: Array,  # [blocks, width + 1, hidden]
     hidden: Array,  # [blocks, 2, hidden]
     hidden_out: Array,  # [blocks, hidden + 1, width]
@@ -84,7 +102,8 @@ def _step(
     head: Array,  # [width + 1, vocabulary]
     memory: Array,  # state: [blocks, states, channels]
     mixed_u: Array,  # state: [blocks, channels]
-    before: Array,  # state: [blocks, width]
+    mixer_past: Array,  # state: [blocks, taps - 1, width]: what the filter read before, the newest last
+    hidden_past: Array,  # state: the same
     hidden_u: Array,  # state: [blocks, hidden]
     logits: Array,
 ) -> int:
@@ -96,6 +115,7 @@ def _step(
     spikes = 0
     for k in range(blocks):
         normed(x, norms[k, 0], norms[k, 1], n)
+        _filtered(n, mixer_taps[k], mixer_past[k])
         for part in range(0, channels, width):
             for i in range(width):
                 y[part + i] = skip[k, part + i] * n[i]
@@ -110,10 +130,7 @@ def _step(
         for i in range(width):
             x[i] += gated[i] / (1 + math.exp(-gated[width + i]))
         normed(x, norms[k, 2], norms[k, 3], n)
-        for i in range(width):
-            now = n[i]
-            n[i] = now + share[k, i] * (before[k, i] - now)
-            before[k, i] = now
+        _filtered(n, hidden_taps[k], hidden_past[k])
         currents[:] = hidden_in[k, width]
         mapped(n, hidden_in[k], currents)
         x += hidden_out[k, currents.shape[0]]
@@ -160,7 +177,8 @@ class EventStep:
                 _stack([block.mixer.skip for block in blocks]),
                 _stack([_neuron(block.mixed) for block in blocks]),
                 _stack([rows_of(block.mixer_out) for block in blocks]),
-                _stack([block.shift.share for block in blocks]),
+                _stack([block.mixer_filter.taps for block in blocks]),
+                _stack([block.hidden_filter.taps for block in blocks]),
                 _stack([rows_of(block.hidden_in) for block in blocks]),
                 _stack([_neuron(block.hidden) for block in blocks]),
                 _stack([rows_of(block.hidden_out) for block in blocks]),
@@ -180,7 +198,8 @@ class EventStep:
         parts = (
             [block.mixer.hidden for block in blocks],
             [block.mixed.membrane for block in blocks],
-            [block.shift.last for block in blocks],
+            [block.mixer_filter.past for block in blocks],
+            [block.hidden_filter.past for block in blocks],
             [block.hidden.membrane for block in blocks],
         )
         self._state = tuple(_stack([part[0] for part in tensors]) for tensors in parts)
@@ -189,12 +208,15 @@ class EventStep:
         """The state, as the network has it."""
         blocks = []
         for k, block in enumerate(self._block_states):
-            memory, mixed, last, hidden = (torch.from_numpy(part[k].copy()).unsqueeze(0) for part in self._state)
+            memory, mixed, mixer_past, hidden_past, hidden = (
+                torch.from_numpy(part[k].copy()).unsqueeze(0) for part in self._state
+            )
             blocks.append(
                 block._replace(
+                    mixer_filter=type(block.mixer_filter)(mixer_past),
                     mixer=type(block.mixer)(memory),
                     mixed=type(block.mixed)(mixed),
-                    shift=type(block.shift)(last),
+                    hidden_filter=type(block.hidden_filter)(hidden_past),
                     hidden=type(block.hidden)(hidden),
                 )
             )

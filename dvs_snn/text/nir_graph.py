@@ -24,15 +24,15 @@ from dvs_snn.pipeline.checkpoint import write_json
 
 HOST = (
     "embedding of the token",
-    "x + gate(mix(norm x)) of every block: the norm, the gate (GLU) and the sum",
-    "x + hidden(shift(norm x)) of every block: the norm, the shift by a token and the sum",
+    "x + gate(mix(filter(norm x))) of every block: the norm, the filter of a few tokens, the gate (GLU) and the sum",
+    "x + hidden(filter(norm x)) of every block: the norm, the filter of a few tokens and the sum",
     "the last norm and the read-out",
 )
 """What a host computes around the graphs."""
 
 
 def mix_graph(block: Any) -> nir.NIRGraph:
-    """A block's state space, its neurons and the map they drive: normed stream `[width]` to gate inputs `[2 width]`.
+    """A block's state space, its neurons and the map they drive: filtered stream `[width]` to gate inputs `[2 width]`.
 
     Raises `PackageError` for what no standard node computes.
     """
@@ -54,7 +54,7 @@ def mix_graph(block: Any) -> nir.NIRGraph:
 
 
 def hidden_graph(block: Any) -> nir.NIRGraph:
-    """A block's feed-forward layer: shifted stream `[width]` to what is added to the stream."""
+    """A block's feed-forward layer: filtered stream `[width]` to what is added to the stream."""
     nodes = {"currents": _affine(block.hidden_in)}
     edges = [("input", "currents")]
     return _graph(block.hidden_in.in_features, nodes, edges, ["currents"], block.hidden, block.hidden_out)
@@ -81,7 +81,8 @@ def write_blocks(network: object, folder: str | Path) -> list[Path]:
         nir.write(folder / name, graph)
     maps = [layer for block in blocks for layer in (block.mixer_out, block.hidden_in, block.hidden_out)]
     inside = sum(layer.weight.numel() for layer in maps) + sum(block.mixer.products_per_step() for block in blocks)
-    outside = network.head.weight.numel()
+    filters = [layer for block in blocks for layer in (block.mixer_filter, block.hidden_filter)]
+    outside = network.head.weight.numel() + sum(layer.products_per_step() for layer in filters)
     shares = {"products_in_graphs": inside, "products_on_host": outside, "share": inside / (inside + outside)}
     write_json(folder / "host.json", {"host": list(HOST), "per": "token", **shares})
     return [*(folder / name for name in graphs), folder / "host.json"]

@@ -71,8 +71,9 @@ def test_default_network_is_driven_by_spikes() -> None:
     for k in range(4):
         assert kinds[f"blocks.{k}.mixer_out"] == kinds[f"blocks.{k}.hidden_out"] == "ac"
         assert kinds[f"blocks.{k}.hidden_in"] == kinds[f"blocks.{k}.mixer"] == "mac"
+        assert kinds[f"blocks.{k}.mixer_filter"] == kinds[f"blocks.{k}.hidden_filter"] == "mac"
     weights = sum(p.numel() for name, p in net.named_parameters() if name.endswith("weight") and "norm" not in name)
-    products = sum(layer["dense"] for name, layer in found["layers"].items() if not name.endswith("mixer"))
+    products = sum(layer["dense"] for name, layer in found["layers"].items() if not name.endswith(("mixer", "filter")))
     assert products == weights - net.embedding.weight.numel()  # every weight is met once per token
 
 
@@ -98,7 +99,7 @@ def test_hard_reset_profile_sets_the_membrane_to_zero() -> None:
 def test_a_classifier_reads_the_mean_of_what_it_saw() -> None:
     net, xs = network(classes=3).eval(), tokens(6, 2)
     features, _ = net.features(xs)
-    assert_close(net(xs)[0][-1], net.head(features.mean(0)), 1e-12)
+    assert_close(net(xs)[0][-1], net.head(net.norm(features.mean(0))), 1e-12)
 
 
 def test_a_loop_of_tokens_is_learned() -> None:

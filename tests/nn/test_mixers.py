@@ -19,7 +19,7 @@ from dvs_snn.nn.linear_attention import SpikingLinearAttention, attention_scan
 from dvs_snn.nn.no_reset import NoResetLIF
 from dvs_snn.nn.parallel_scan import parallel_scan
 from dvs_snn.nn.ssm import ComplexSSM, DiagonalSSM, SelectiveSSM
-from dvs_snn.nn.token_shift import TokenShift
+from dvs_snn.nn.token_filter import TokenFilter
 from dvs_snn.nn.wkv import WKVMixer, wkv_scan
 from tests.temporal_laws import assert_close, check_temporal_laws, leaves
 
@@ -33,7 +33,8 @@ MIXERS: dict[str, Callable[[], Temporal]] = {
     "linear attention": lambda: SpikingLinearAttention(WIDTH, 2),
     "attention in the state space": lambda: AttentionSSM(WIDTH, 3, 2),
     "attention, query from the state": lambda: AttentionSSM(WIDTH, 3, 2, query="state"),
-    "token shift": lambda: TokenShift(WIDTH),
+    "token filter": lambda: TokenFilter(WIDTH, 4),
+    "token shift": lambda: TokenFilter(WIDTH, 2),
     "no reset": lambda: NoResetLIF(WIDTH),
     "no reset, smooth": lambda: NoResetLIF(WIDTH, smooth=True),
 }
@@ -132,6 +133,16 @@ def test_a_parallel_scan_is_the_loop(time: int) -> None:
             h = decay[t if len(decay) > 1 else 0] * h + x
             hs.append(h)
         assert_close(parallel_scan(xs, decay, begin, starts), torch.stack(hs), 1e-13)
+
+
+@torch.no_grad()
+def test_a_filter_is_a_sum_over_the_newest_tokens() -> None:
+    token_filter = TokenFilter(WIDTH, 3).double()
+    assert_close(token_filter.taps.sum(0), torch.ones(WIDTH, dtype=torch.float64), 0)
+    token_filter.taps.copy_(torch.randn(3, WIDTH))
+    xs, (w0, w1, w2) = inputs(4, 2), token_filter.taps
+    expected = [w0 * xs[0], w0 * xs[1] + w1 * xs[0], *(w0 * xs[t] + w1 * xs[t - 1] + w2 * xs[t - 2] for t in (2, 3))]
+    assert_close(token_filter(xs)[0], torch.stack(expected), 1e-15)
 
 
 @torch.no_grad()

@@ -55,10 +55,11 @@ def test_graphs_and_host_are_the_network(tmp_path, neuron):
     write_blocks(network, tmp_path / "nir")
     xs = network.embedding(tokens)[:, 0]
     for number, block in enumerate(network.blocks, 1):
-        gates = run_graph(tmp_path / "nir" / f"block{number}.mix.nir", block.mixer_norm(xs))
+        filtered, _ = block.mixer_filter(block.mixer_norm(xs).unsqueeze(1))
+        gates = run_graph(tmp_path / "nir" / f"block{number}.mix.nir", filtered[:, 0])
         xs = xs + torch.nn.functional.glu(gates)
-        shifted, _ = block.shift(block.hidden_norm(xs).unsqueeze(1))
-        xs = xs + run_graph(tmp_path / "nir" / f"block{number}.hidden.nir", shifted[:, 0])
+        filtered, _ = block.hidden_filter(block.hidden_norm(xs).unsqueeze(1))
+        xs = xs + run_graph(tmp_path / "nir" / f"block{number}.hidden.nir", filtered[:, 0])
     torch.testing.assert_close(network.head(network.norm(xs)), network(tokens)[0][:, 0], rtol=0, atol=1e-9)
 
 

@@ -7,7 +7,8 @@ from torch import Tensor
 from dvs_snn.deploy.nir_graph import write_nir
 from dvs_snn.errors import ConfigError, PackageError
 from dvs_snn.events import Window, empty_events
-from dvs_snn.learning.rules import SLTT, OptimizerConfig, RuleConfig
+from dvs_snn.learning.optimizers import OptimizerConfig
+from dvs_snn.learning.rules import SLTT, RuleConfig
 from dvs_snn.learning.tracking_targets import CentreLoss
 from dvs_snn.models import build_model
 from dvs_snn.models.tracker import TrackerConfig, TrackerNet
