@@ -138,7 +138,7 @@ def test_a_parallel_scan_is_the_loop(time: int) -> None:
 @torch.no_grad()
 def test_a_filter_is_a_sum_over_the_newest_tokens() -> None:
     token_filter = TokenFilter(WIDTH, 3).double()
-    assert_close(token_filter.taps.sum(0), torch.ones(WIDTH, dtype=torch.float64), 0)
+    assert_close(token_filter.taps.sum(0), torch.ones(WIDTH, dtype=torch.float64), 1e-7)
     token_filter.taps.copy_(torch.randn(3, WIDTH))
     xs, (w0, w1, w2) = inputs(4, 2), token_filter.taps
     expected = [w0 * xs[0], w0 * xs[1] + w1 * xs[0], *(w0 * xs[t] + w1 * xs[t - 1] + w2 * xs[t - 2] for t in (2, 3))]
