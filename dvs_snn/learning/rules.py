@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.learning.clips import Clip
+from dvs_snn.learning.half import HalfConvolutions
 from dvs_snn.learning.losses import Loss, rate_penalty, scored_accuracy
 from dvs_snn.learning.optimizers import OptimizerConfig, make_optimizer
 from dvs_snn.learning.rstdp import RSTDP, RewardConfig
@@ -34,6 +35,7 @@ class RuleConfig:
     `slope_end` is how many times steeper the surrogates are at the end of training than at its start; `learn_slopes`
     makes their slopes parameters.
     `autocast` computes in bfloat16 where torch finds it safe: for GPUs; a CPU without bfloat16 units is slower by it.
+    `half_convolutions` computes only convolutions so (`HalfConvolutions`): for CPUs with such units.
     `reward` holds the options of the rule `rstdp`, which none of the others concern.
     """
 
@@ -42,6 +44,7 @@ class RuleConfig:
     rate_weight: float = 0.0
     rate_ceiling: float = 0.1
     autocast: bool = False
+    half_convolutions: bool = False
     reward: RewardConfig = RewardConfig()
     slope_end: float = 1.0
     learn_slopes: bool = False
@@ -55,6 +58,8 @@ class RuleConfig:
             raise ConfigError(f"rule: chunk_bins goes with the rules 'truncated' and 'sltt', not with {self.name!r}")
         if not self.slope_end > 0 or (self.learn_slopes and self.slope_end != 1.0):
             raise ConfigError("rule.slope_end must be above zero, and 1 where slopes are learned")
+        if self.autocast and self.half_convolutions:
+            raise ConfigError("rule: give autocast or half_convolutions, not both")
         if self.rate_weight < 0:
             raise ConfigError("rule.rate_weight must not be negative")
 
@@ -150,6 +155,8 @@ class BPTT:
         return {**measures, "rate": rate} if self.config.rate_weight else measures
 
     def _precision(self, device: torch.device) -> AbstractContextManager[Any]:
+        if self.config.half_convolutions:
+            return HalfConvolutions()
         return torch.autocast(device.type, torch.bfloat16) if self.config.autocast else nullcontext()
 
     def tensors(self) -> dict[str, Tensor]:

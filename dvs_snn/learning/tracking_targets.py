@@ -77,18 +77,20 @@ class TrackingClip(Clip):
 
 @dataclass(frozen=True)
 class CentreLoss:
-    """Penalty-reduced focal loss of the heat per target (its positives have the power 2, its negatives 4), and smooth
-    L1 of offset and size (`box`) and of speed at the cells near it, weighed with their heat.
+    """Penalty-reduced focal loss of the heat per target (its positives have the power 2, its negatives 4); at the cells
+    near it, weighed with their heat, smooth L1 of offset and size (`box`) and of speed, and 1 - GIoU of the box
+    (`overlap`; Rezatofighi et al. 2019), to which a pixel counts more in a small box.
     """
 
     name: str = "centres"
     box: float = 1.0
     speed: float = 0.5
+    overlap: float = 0.0
     additive = True
 
     def __post_init__(self) -> None:
-        if self.name != "centres" or min(self.box, self.speed) < 0:
-            raise ConfigError("loss: a tracker's is 'centres', with box and speed not negative")
+        if self.name != "centres" or min(self.box, self.speed, self.overlap) < 0:
+            raise ConfigError("loss: a tracker's is 'centres', with box, speed and overlap not negative")
 
     def weight(self, clip: TrackingClip) -> Float[Tensor, ""]:
         """Number of targets in the scored bins, at least one."""
@@ -96,11 +98,11 @@ class CentreLoss:
 
     def total(self, outputs: Float[Tensor, "time batch 7 rows columns"], clip: TrackingClip) -> Float[Tensor, ""]:
         """Sum of the losses of the scored bins."""
-        heat_loss, box, speed = self.parts(outputs, clip)
-        return heat_loss + self.box * box + self.speed * speed
+        heat_loss, box, speed, overlap = self.parts(outputs, clip)
+        return heat_loss + self.box * box + self.speed * speed + self.overlap * overlap
 
     def parts(self, outputs: Float[Tensor, "time batch 7 rows columns"], clip: TrackingClip) -> tuple[Tensor, ...]:
-        """Sums of the losses of heat, box and speed."""
+        """Sums of the losses of heat, box, speed and overlap."""
         heat, wanted = outputs[:, :, 0], clip.targets[:, :, 0]
         here, chance = self._centres(clip), torch.sigmoid(heat)
         focal = torch.where(
@@ -110,7 +112,8 @@ class CentreLoss:
         near = torch.isfinite(clip.targets[:, :, 1]) & clip.scored[..., None, None]
         said, true = outputs[:, :, 1:].movedim(2, -1)[near], clip.targets[:, :, 1:].movedim(2, -1)[near]
         rest = F.smooth_l1_loss(said, true, reduction="none", beta=0.1) * wanted[near].unsqueeze(1)
-        return heat_loss, rest[:, :4].sum(), rest[:, 4:].sum()
+        apart = 1.0 - generalised_overlap(said[:, :4], true[:, :4])
+        return heat_loss, rest[:, :4].sum(), rest[:, 4:].sum(), (apart * wanted[near]).sum()
 
     def accuracy(self, outputs: Float[Tensor, "time batch 7 rows columns"], clip: TrackingClip) -> Float[Tensor, ""]:
         """Share of the targets in scored bins whose cell's heat is above 0.3; for the progress bar and the log."""
@@ -120,3 +123,14 @@ class CentreLoss:
 
     def _centres(self, clip: TrackingClip) -> Tensor:
         return (clip.targets[:, :, 0] == 1.0) & clip.scored[..., None, None]
+
+
+def generalised_overlap(said: Float[Tensor, "n 4"], true: Float[Tensor, "n 4"]) -> Float[Tensor, " n"]:
+    """GIoU, in (-1, 1], of boxes given as centre and log of size: IoU less the empty share of the hull of both."""
+    sides = [boxes[:, 2:].clamp(max=8.0).exp() for boxes in (said, true)]
+    low = [boxes[:, :2] - side / 2 for boxes, side in zip((said, true), sides, strict=True)]
+    high = [boxes[:, :2] + side / 2 for boxes, side in zip((said, true), sides, strict=True)]
+    common = (torch.minimum(*high) - torch.maximum(*low)).clamp(min=0).prod(dim=1)
+    hull = (torch.maximum(*high) - torch.minimum(*low)).prod(dim=1)
+    union = sides[0].prod(dim=1) + sides[1].prod(dim=1) - common
+    return common / union - (hull - union) / hull

@@ -39,6 +39,10 @@ FREE_TO_CHANGE = ("train.checkpoint_minutes", "train.log_every", "train.loader_t
 """Keys of a recipe that may differ when a run is resumed: they change no number."""
 
 
+ADDITIONS = ("starter.", "fine.")
+"""Parts of a network that the checkpoint it starts from may lack."""
+
+
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C or a termination signal, after the state was saved."""
 
@@ -97,10 +101,10 @@ class Trainer:
     def _start_from(self, start: str) -> dict[str, Any]:
         """Take over a checkpoint's weights; returns how those were made, for this network's own metrics.
 
-        A network that sets the first state may be added to one that started at rest: it keeps its fresh weights.
+        What sets the first state and a fine sight may be added to a network without: they keep their fresh weights.
         """
         model, metrics = self.task.read(start)
-        fresh = {name: tensor for name, tensor in self.model.state_dict().items() if name.startswith("starter.")}
+        fresh = {name: tensor for name, tensor in self.model.state_dict().items() if name.startswith(ADDITIONS)}
         try:
             self.model.load_state_dict({**fresh, **model.state_dict()})
         except RuntimeError:

@@ -108,7 +108,7 @@ class GestureNet(HybridNet):
         return (self.config.classes,)
 
     def _read(
-        self, spikes: Float[Tensor, "*lead hidden"], currents: Float[Tensor, "*lead hidden"]
+        self, spikes: Float[Tensor, "*lead hidden"], currents: Float[Tensor, "*lead hidden"], beside: Tensor | None
     ) -> Float[Tensor, "*lead classes"]:
         """Evidence for each class in each bin."""
         evidence: Tensor = self.readout(self.dropout(spikes))

@@ -22,7 +22,8 @@ CURRENT = 0.3
 
 
 class HybridState(NamedTuple):
-    """States of the network's parts; `begun`, [batch], is 0 in rows whose first state is still to be set by a starter.
+    """States of the network's parts; `begun`, [batch], is 0 in rows whose first state is still to be set by a starter,
+    `beside` the state of what a subclass computes beside the backbone.
 
     Zeros are rest: what resets rows of a state also has them started anew.
     """
@@ -32,6 +33,7 @@ class HybridState(NamedTuple):
     head: Any
     integrator: Any
     begun: Any = None
+    beside: Any = None
 
 
 class HybridNet(Temporal):
@@ -77,32 +79,35 @@ class HybridNet(Temporal):
     def features(
         self, xs: Float[Tensor, "time batch channel height width"], state: State | None = None
     ) -> tuple[Float[Tensor, "time batch *hidden"], HybridState]:
-        """The currents that the head gets; renews the states of backbone and bridge."""
+        """The currents that the head gets, and what lies beside them; renews all states before the head's."""
         before = self._begin(xs[0], state)
-        spikes, backbone = self.backbone(self.saturate(xs), before.backbone)
-        features, bridge = self.bridge(spikes, before.bridge)
-        currents = self.blocks(features.flatten(0, 1)).unflatten(0, tuple(xs.shape[:2]))
-        return currents, before._replace(backbone=backbone, bridge=bridge)
+        spikes, backbone = self.backbone(self._counts(xs), before.backbone)
+        dense, bridge = self.bridge(spikes, before.bridge)
+        currents = self.blocks(dense.flatten(0, 1)).unflatten(0, tuple(xs.shape[:2]))
+        features, beside = self._beside(currents, xs, before.beside, scan=True)
+        return features, before._replace(backbone=backbone, bridge=bridge, beside=beside)
 
     def decide(
         self, features: Float[Tensor, "time batch *hidden"], state: State
     ) -> tuple[Float[Tensor, "time batch *output"], HybridState]:
         """Outputs from the currents of `features`; renews the states of head and integrator."""
         before = HybridState(*state)
-        spikes, head = self.head(features, before.head)
-        outputs, integrator = self.integrator(self._read(spikes, features), before.integrator)
+        currents, beside = self._parted(features)
+        spikes, head = self.head(currents, before.head)
+        outputs, integrator = self.integrator(self._read(spikes, currents, beside), before.integrator)
         return outputs, before._replace(head=head, integrator=integrator)
 
     def step(
         self, x: Float[Tensor, "batch channel height width"], state: State | None = None
     ) -> tuple[Float[Tensor, "batch ..."], HybridState]:
         before = self._begin(x, state)
-        spikes, backbone = self.backbone.step(self.saturate(x), before.backbone)
-        features, bridge = self.bridge.step(spikes, before.bridge)
-        currents = self.blocks(features)
+        spikes, backbone = self.backbone.step(self._counts(x), before.backbone)
+        dense, bridge = self.bridge.step(spikes, before.bridge)
+        features, beside = self._beside(self.blocks(dense), x, before.beside, scan=False)
+        currents, more = self._parted(features)
         decided, head = self.head.step(currents, before.head)
-        outputs, integrator = self.integrator.step(self._read(decided, currents), before.integrator)
-        return outputs, HybridState(backbone, bridge, head, integrator, before.begun)
+        outputs, integrator = self.integrator.step(self._read(decided, currents, more), before.integrator)
+        return outputs, HybridState(backbone, bridge, head, integrator, before.begun, beside)
 
     def _begin(self, x: Float[Tensor, "batch channel height width"], state: State | None) -> HybridState:
         """The state before a bin: given or at rest, and set by the starter in the rows that have not begun."""
@@ -114,25 +119,37 @@ class HybridNet(Temporal):
         fresh = before.begun == 0
         if not bool(fresh.any()):
             return before
-        membranes = iter(self._start(self.saturate(x)))
+        membranes = iter(self._start(self._counts(x)))
         backbone = tuple(
             put_rows(part, fresh, next(membranes)) if isinstance(part, LIFState) else part for part in before.backbone
         )
         head = put_rows(before.head, fresh, next(membranes))
         integrator = put_rows(before.integrator, fresh, next(membranes))
-        return HybridState(backbone, before.bridge, head, integrator, torch.ones_like(before.begun))
+        return before._replace(backbone=backbone, head=head, integrator=integrator, begun=torch.ones_like(before.begun))
 
     def _start(self, x: Float[Tensor, "batch channel height width"]) -> list[Tensor]:
         """Membranes of the backbone's layers in their order, the head's somas and the outputs."""
         assert self.starter is not None
         return self.starter(x)  # type: ignore[no-any-return]
 
+    def _counts(self, x: Tensor) -> Tensor:
+        """What the backbone sees of an input."""
+        return self.saturate(x)  # type: ignore[no-any-return]
+
+    def _beside(self, currents: Tensor, x: Tensor, state: State, scan: bool) -> tuple[Tensor, State]:
+        """The head's currents with what else is to be read; `scan` says that `x` begins with time."""
+        return currents, state
+
+    def _parted(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The head's currents and what lies beside them."""
+        return features, None
+
     @abstractmethod
-    def _read(self, spikes: Tensor, currents: Tensor) -> Tensor:
-        """Evidence from the head's spikes and its input currents, of one bin or of `[time, batch]`."""
+    def _read(self, spikes: Tensor, currents: Tensor, beside: Tensor | None) -> Tensor:
+        """Evidence from the head's spikes, its currents and what lies beside, of one bin or of `[time, batch]`."""
 
     def _state(self, batch: int, shape: tuple[int, ...], hidden: tuple[int, ...], told: tuple[int, ...]) -> HybridState:
-        """The state at rest for inputs of `shape`, head maps of `hidden` and outputs of `told`."""
+        """The state at rest for maps of `shape` at the backbone, head maps of `hidden` and outputs of `told`."""
         return HybridState(
             self.backbone.initial_state(batch, shape),
             self.bridge.initial_state(batch, self.backbone.output_shape(shape)),

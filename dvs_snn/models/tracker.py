@@ -10,9 +10,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dvs_snn.errors import ConfigError
+from dvs_snn.models.fine import STRIDE, DenseBlock, FineSight, summed
 from dvs_snn.models.hybrid import CURRENT, HybridNet, HybridState
 from dvs_snn.models.starter import StateStarter
-from dvs_snn.nn import TCLIF, LeakyIntegrator
+from dvs_snn.nn import TCLIF, LeakyIntegrator, State
 from dvs_snn.nn.layers import conv_norm
 
 OUTPUTS = ("heat", "offset_x", "offset_y", "log_w", "log_h", "vx", "vy")
@@ -30,7 +31,9 @@ class TrackerConfig:
     """Sizes and time constants of `TrackerNet`; times in bins, so they belong to one bin length (10 ms)."""
 
     shape: tuple[int, ...] = (2, 45, 60)
-    """Input per bin: ON and OFF counts, height, width; 240x180 pooled by 4."""
+    """Input per bin: ON and OFF counts, height, width; 240x180 pooled by 4 (by 2 with `coarse` 2)."""
+    coarse: int = 1
+    """Cells of the input, along each side, that the backbone counts together."""
     count_limit: float = 8.0
     delays: tuple[int, ...] = (0, 2)
     channels: tuple[int, ...] = (24, 32, 48)
@@ -51,18 +54,28 @@ class TrackerConfig:
     readout_tau: float = 1.5
     finer: int = 2
     """Cells of the heat map, along each side, per cell of the TC-LIF maps."""
+    fine_channels: int = 0
+    """Spiking channels that see the input's own cells (`FineSight`); 0 for none."""
+    fine_width: int = 32
+    fine_blocks: int = 2
+    fine_taus: tuple[float, ...] = (1.0, 8.0)
     start_channels: int = 0
     """Channels of the dense network that sets the first state (`StateStarter`); 0 starts at rest."""
 
     def __post_init__(self) -> None:
-        for name in ("shape", "delays", "channels", "kernels", "strides", "taus", "block_channels"):
+        for name in ("shape", "delays", "channels", "kernels", "strides", "taus", "block_channels", "fine_taus"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists
-        if min(self.hidden, self.bridge_bins, self.finer, len(self.block_channels), *self.block_channels) < 1:
-            raise ConfigError("tracker: need hidden, block_channels, bridge_bins and finer above 0")
+        counts = (self.hidden, self.bridge_bins, self.finer, self.coarse, self.fine_width)
+        if min(*counts, len(self.block_channels), *self.block_channels) < 1:
+            raise ConfigError("tracker: need hidden, block_channels, bridge_bins, finer, coarse, fine_width above 0")
+        if min(self.fine_channels, self.fine_blocks) < 0 or (self.fine_channels and self.stride % STRIDE):
+            raise ConfigError(f"tracker: fine sight needs heat cells of a multiple of {STRIDE} cells of the input")
         if self.start_channels < 0:
             raise ConfigError(f"tracker: start_channels is {self.start_channels}: give 0 for none, or more")
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise ConfigError(f"tracker: shape is channels, height, width, all above 0, got {self.shape}")
+        if self.shape[1] % self.coarse or self.shape[2] % self.coarse:
+            raise ConfigError(f"tracker: coarse {self.coarse} does not divide the input's {self.shape[1:]}")
         if not 0.0 < self.leak <= 1.0 or not self.readout_tau > 0:
             raise ConfigError("tracker: leak lies in (0, 1] and readout_tau is above 0 bins")
         if math.prod(self.strides) % self.finer:
@@ -71,7 +84,7 @@ class TrackerConfig:
     @property
     def stride(self) -> int:
         """Cells of the input per cell of the heat map."""
-        return math.prod(self.strides) // self.finer
+        return self.coarse * math.prod(self.strides) // self.finer
 
 
 class TrackerNet(HybridNet):
@@ -79,7 +92,8 @@ class TrackerNet(HybridNet):
 
     Counts are capped, pass a spiking backbone, the attention bridge (ASAB), dense blocks and maps of TC-LIF neurons,
     which remember what has stopped or is hidden; 1x1 convolutions read spikes and features out, `finer` x `finer` cells
-    of the heat map at each place. Centre heat maps as in Zhou et al. 2019. Causal.
+    of the heat map at each place, and `FineSight` adds what only smaller cells show. Centre heat maps as in Zhou et al.
+    2019. Causal.
     """
 
     def __init__(self, config: TrackerConfig | None = None) -> None:
@@ -103,8 +117,18 @@ class TrackerNet(HybridNet):
             bias = self.readout.bias.view(len(OUTPUTS), -1)
             bias[0], bias[3:5] = math.log(RARE / (1 - RARE)), math.log(CELLS)
         self.integrator = LeakyIntegrator(beta=math.exp(-1.0 / config.readout_tau), scale_input=True)
+        self.fine = self._make_fine(config) if config.fine_channels else None
         if config.start_channels:
             self.starter = self._make_starter(config, told)
+
+    @staticmethod
+    def _make_fine(config: TrackerConfig) -> FineSight:
+        blocks = [DenseBlock(config.fine_width, config.fine_width) for _ in range(config.fine_blocks)]
+        return FineSight(
+            config.shape[0], config.fine_channels, config.fine_width, blocks,
+            stride=config.stride, finer=config.finer, context=2 * config.hidden, told=len(OUTPUTS),
+            delays=config.delays, taus=config.fine_taus, surrogate_slope=config.surrogate_slope,
+        )  # fmt: skip
 
     @staticmethod
     def _make_starter(config: TrackerConfig, told: int) -> StateStarter:
@@ -126,32 +150,47 @@ class TrackerNet(HybridNet):
         return [*membranes[:-1], self.shuffle(membranes[-1])]
 
     def initial_state(self, batch: int, shape: tuple[int, ...]) -> HybridState:
-        hidden = (self.config.hidden, *self.backbone.output_shape(shape)[1:])
-        return self._state(batch, shape, hidden, self.output_shape(shape))
+        told = self.output_shape(shape)
+        seen = self._seen(shape)
+        state = self._state(batch, seen, (self.config.hidden, *self.backbone.output_shape(seen)[1:]), told)
+        return state if self.fine is None else state._replace(beside=self.fine.spikes.initial_state(batch, shape))
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if tuple(shape) != self.config.shape:
             raise ConfigError(f"tracker: built for maps of {self.config.shape}, not {tuple(shape)}")
-        return (len(OUTPUTS), *(side * self.config.finer for side in self.backbone.output_shape(shape)[1:]))
+        sides = self.backbone.output_shape(self._seen(shape))[1:]
+        return (len(OUTPUTS), *(side * self.config.finer for side in sides))
+
+    def _seen(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of what the backbone sees."""
+        return (shape[0], *(side // self.config.coarse for side in shape[1:]))
+
+    def _counts(self, x: Float[Tensor, "*lead channel height width"]) -> Tensor:
+        return self.saturate(summed(x, self.config.coarse))  # type: ignore[no-any-return]
+
+    def _beside(self, currents: Tensor, x: Tensor, state: State, scan: bool) -> tuple[Tensor, State]:
+        if self.fine is None:
+            return currents, state
+        rows, columns = (side * self.config.finer for side in currents.shape[-2:])
+        seen, state = self.fine.see(self.saturate(x), (rows, columns), state, scan)
+        return torch.cat([currents, seen], dim=-3), state
+
+    def _parted(self, features: Float[Tensor, "*lead channel rows columns"]) -> tuple[Tensor, Tensor | None]:
+        if self.fine is None:
+            return features, None
+        currents, seen = features.split((self.config.hidden, self.fine.packed), dim=-3)
+        return currents, seen
 
     def _read(
-        self, spikes: Float[Tensor, "*lead hidden rows columns"], currents: Float[Tensor, "*lead hidden rows columns"]
+        self,
+        spikes: Float[Tensor, "*lead hidden rows columns"],
+        currents: Float[Tensor, "*lead hidden rows columns"],
+        beside: Float[Tensor, "*lead packed rows columns"] | None,
     ) -> Float[Tensor, "*lead output cells_down cells_across"]:
         """Evidence of each bin; what the bridge already knows need not pass the spikes."""
-        lead, maps = spikes.shape[:-3], spikes.shape[-3:]
-        told = self.readout(spikes.reshape(-1, *maps)) + self.shortcut(torch.relu(currents.reshape(-1, *maps)))
-        shuffled: Tensor = self.shuffle(told)
-        return shuffled.unflatten(0, tuple(lead))
-
-
-class DenseBlock(nn.Module):
-    """Convolution, normalisation, ReLU; added to its input where both have as many channels (He et al. 2016)."""
-
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(*conv_norm(channels, width, 3, 1), nn.ReLU())
-        self.residual = channels == width
-
-    def forward(self, x: Float[Tensor, "n channel rows columns"]) -> Float[Tensor, "n width rows columns"]:
-        y: Tensor = self.layers(x)
-        return x + y if self.residual else y
+        lead, decided = spikes.shape[:-3], spikes.flatten(0, -4)
+        rectified = torch.relu(currents.flatten(0, -4))
+        told: Tensor = self.shuffle(self.readout(decided) + self.shortcut(rectified))
+        if self.fine is not None and beside is not None:
+            told = told + self.fine.tell(beside.flatten(0, -4), torch.cat([decided, rectified], dim=1))
+        return told.unflatten(0, tuple(lead))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dvs_snn.events.simulate.shapes_truth import TRUTH_DTYPE
-from dvs_snn.learning.tracking_targets import CentreLoss, TrackingClip, target_maps
+from dvs_snn.learning.tracking_targets import CentreLoss, TrackingClip, generalised_overlap, target_maps
 from dvs_snn.models.tracker import TrackerConfig, TrackerNet
 from dvs_snn.tracking.heatmap import observations
 
@@ -46,9 +46,10 @@ def clip_of(targets: np.ndarray) -> TrackingClip:
 
 
 def test_the_loss_is_least_at_the_targets() -> None:
-    clip, loss = clip_of(target_maps(truth(), 8.0, (12, 16), 10_000)[None, None]), CentreLoss()
+    clip, loss = clip_of(target_maps(truth(), 8.0, (12, 16), 10_000)[None, None]), CentreLoss(overlap=1.0)
     best = torch.from_numpy(said(clip.targets[0, 0].numpy()))[None, None]
-    heat, box, speed = loss.parts(best, clip)
+    heat, box, speed, apart = loss.parts(best, clip)
+    assert float(apart) == pytest.approx(0.0, abs=1e-4)
     least = loss.total(best, clip)
     assert float(box) == 0.0 and float(speed) == 0.0 and float(heat / loss.weight(clip)) < 0.5
     for channel in range(7):
@@ -59,6 +60,20 @@ def test_the_loss_is_least_at_the_targets() -> None:
     empty = np.full((1, 1, 7, 12, 16), np.nan, np.float32)
     empty[:, :, 0] = 0.0
     assert torch.isfinite(loss.total(torch.zeros(1, 1, 7, 12, 16), clip_of(empty)))
+
+
+def test_overlap_is_that_of_boxes_and_falls_with_the_gap_between_them() -> None:
+    log = np.log
+    boxes = torch.tensor([[0.0, 0.0, log(4), log(2)], [2.0, 0.0, log(4), log(2)], [9.0, 0.0, log(4), log(2)]])
+    true = boxes[:1].expand(3, -1)
+    found = generalised_overlap(boxes, true)
+    assert found[0] == pytest.approx(1.0)
+    assert found[1] == pytest.approx(4 / 12), "half of each is common, and the hull is full"
+    assert found[2] == pytest.approx(-10 / 26), "nothing is common; 10 of the hull's 26 are empty"
+    assert torch.allclose(generalised_overlap(true, boxes), found)
+    said = boxes.clone().requires_grad_()
+    generalised_overlap(said, true)[2].backward()
+    assert said.grad is not None and float(said.grad[2, 0]) < 0, "what lies apart is drawn near"
 
 
 def test_the_losses_of_a_clips_parts_add_up() -> None:

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from dvs_snn.cli import main
 from dvs_snn.errors import ConfigError
 from dvs_snn.events import Sensor
 from dvs_snn.learning import load_recipe, open_data
 from dvs_snn.learning.tracking_task import TrackingLoader, TrackingTask, judge
+from dvs_snn.learning.trainer import Trainer
 from dvs_snn.models import build_model
+from dvs_snn.models.fine import summed
 from dvs_snn.pipeline import heat_cell_px, load_checkpoint, open_pipeline
 from dvs_snn.tracking import observations
 
@@ -82,6 +85,23 @@ def test_a_run_is_cut_and_resumed_and_its_checkpoint_tracks(cache: Path, tmp_pat
     assert len(decisions) == 12
     measures = judge(checkpoint.config, checkpoint.model, validation)
     assert measures["mota"] == pytest.approx(checkpoint.metrics["validation"]["mota"])
+
+
+def test_a_fine_sight_is_added_to_a_network_without(cache: Path, tmp_path: Path) -> None:
+    """It says nothing at first: before the first update the two are one function."""
+    coarse = ("pipeline.representation.pool=4", "pipeline.model_config.shape=[2, 45, 60]",
+              "pipeline.model_config.coarse=1", "pipeline.model_config.fine_channels=0")  # fmt: skip
+    said = ["train", "tracker", *TINY, f"data.cache={cache}", "--device", "cpu"]
+    assert main([*said, *coarse, "--out", str(tmp_path / "coarse")]) == 0
+    start = tmp_path / "coarse" / "checkpoint"
+    more = recipe(cache, f"train.start={start}")
+    trainer = Trainer(TrackingTask(more, *sets(more)), tmp_path / "fine", progress=False)
+    inputs = next(trainer.loader.epoch(0)).inputs
+    assert trainer.journal is not None
+    with trainer.journal, torch.no_grad():
+        told, _ = trainer.model.eval()(inputs)
+        same, _ = load_checkpoint(start).model.eval()(summed(inputs, 2))
+    assert torch.allclose(told, same, atol=1e-6)
 
 
 @pytest.mark.parametrize("more", ["clips.splice=0.5", "augment={mirror: 0.0}"])
