@@ -25,7 +25,7 @@ def test_results_and_gradients_are_rounded_but_right(bias: bool, groups: int) ->
         else:
             y = layer(x)
         (y**2).sum().backward()
-        assert y.dtype == torch.float32 and y.is_contiguous() and layer.weight.grad is not None
+        assert y.dtype == torch.float32 and layer.weight.grad is not None
         found[half] = [tensor.clone() for tensor in (y.detach(), x.grad, layer.weight.grad)]  # type: ignore[union-attr]
     for exact, rounded in zip(found[False], found[True], strict=True):
         assert not torch.equal(exact, rounded)
