@@ -26,7 +26,7 @@ from dvs_snn.models import build_model
 from dvs_snn.nn import Temporal
 from dvs_snn.pipeline import shipped_checkpoints
 from dvs_snn.text import LANGUAGE, TextRecipe, TextTask, load_text_model, load_text_recipe, sentence_clip
-from dvs_snn.text.baselines import Bag, BagConfig, Transformer, TransformerConfig
+from dvs_snn.text.baselines import BagConfig, Bags, Transformer, TransformerConfig
 from dvs_snn.text.clips import Sentences
 from dvs_snn.text.data import open_sentences
 from dvs_snn.text.evaluate import evaluate_sentences
@@ -138,13 +138,14 @@ def _written(network: Temporal, count: int) -> list[int]:
 
 
 class BagTask(TextTask):
-    """The recipe's data and training for a bag of embeddings of the network's width."""
+    """The recipe's data and training for bags of embeddings of the network's width, as many as it has members."""
 
     def build(self) -> Temporal:
-        """A bag with fresh weights."""
+        """Bags with fresh weights."""
         options = self.recipe.model_config
         sizes = {key: options[key] for key in ("width", "dropout") if key in options}
-        return Bag(BagConfig(self.tokenizer.size, len(self.recipe.labels), **sizes))
+        config = BagConfig(self.tokenizer.size, len(self.recipe.labels), **sizes)
+        return Bags(config, options.get("members", 1))
 
 
 def recipe_of(kind: str, seed: int, data: str) -> TextRecipe:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import Field, asdict, fields
 from typing import Any
 
@@ -10,17 +10,17 @@ from dvs_snn.errors import ConfigError
 from dvs_snn.models.digits import DigitsConfig, DigitsNet
 from dvs_snn.models.gesture import GestureConfig, GestureNet
 from dvs_snn.models.nmnist import NMNISTConfig, NMNISTNet
-from dvs_snn.models.text import TextConfig, TextNet
+from dvs_snn.models.text import TextConfig, text_network
 from dvs_snn.models.text_gru import TextGRU, TextGRUConfig
 from dvs_snn.models.tracker import TrackerConfig, TrackerNet
 from dvs_snn.nn import Temporal, twin_of
 
-MODELS: dict[str, tuple[type, type[Temporal]]] = {
+MODELS: dict[str, tuple[type, Callable[[Any], Temporal]]] = {
     "gesture": (GestureConfig, GestureNet),
     "digits": (DigitsConfig, DigitsNet),
     "nmnist": (NMNISTConfig, NMNISTNet),
     "tracker": (TrackerConfig, TrackerNet),
-    "text": (TextConfig, TextNet),
+    "text": (TextConfig, text_network),
     "text-gru": (TextGRUConfig, TextGRU),
 }
 """Name -> (configuration, network)."""
@@ -65,8 +65,7 @@ def _value(field: Field[Any], value: Any) -> Any:
 def build_model(name: str, config: Mapping[str, Any] | None = None) -> Temporal:
     """A network with fresh weights, from its name and plain values as JSON keeps them."""
     values = model_config(name, config or {})
-    kind: Any = MODELS[name.removesuffix(TWIN)][1]
-    network: Temporal = kind(values)
+    network = MODELS[name.removesuffix(TWIN)][1](values)
     return twin_of(network) if name.endswith(TWIN) else network
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dvs_snn.errors import ConfigError
-from dvs_snn.nn import LIF, State, Temporal
+from dvs_snn.nn import LIF, Committee, State, Temporal
 from dvs_snn.nn.attention_ssm import AttentionSSM
 from dvs_snn.nn.documents import First, rowwise, scan_documents
 from dvs_snn.nn.linear_attention import SpikingLinearAttention
@@ -32,6 +32,8 @@ class TextConfig:
     vocabulary: int = 65
     classes: int = 0
     """0: a language model, one logit per token of the vocabulary; else a classifier of what was read so far."""
+    members: int = 1
+    """Whole networks that judge a document together (`nn.Committee`); classifiers only."""
     width: int = 128
     layers: int = 4
     hidden: int = 368
@@ -69,6 +71,8 @@ class TextConfig:
             raise ConfigError("text: mixer_taps and hidden_taps are at least 1")
         if self.classes < 0 or self.classes == 1:
             raise ConfigError("text: classes is 0 for a language model, else at least 2")
+        if self.members < 1 or (self.members > 1 and not self.classes):
+            raise ConfigError("text: members is 1 or more for a classifier, 1 for a language model")
         if self.mixer not in MIXERS:
             raise ConfigError(f"text: mixer is one of {', '.join(MIXERS)}, got {self.mixer!r}")
         if self.neuron not in NEURONS:
@@ -193,6 +197,8 @@ class TextNet(Temporal):
     def __init__(self, config: TextConfig | None = None) -> None:
         super().__init__()
         self.config = config = config if config is not None else TextConfig()
+        if config.members != 1:
+            raise ConfigError("text: a TextNet is one network; build_model makes a committee")
         self.embedding = nn.Embedding(config.vocabulary, config.width)
         self.blocks = nn.ModuleList(TextBlock(config, k / max(config.layers - 1, 1)) for k in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
@@ -247,6 +253,19 @@ class TextNet(Temporal):
             xs, block_state = block(xs, block_state, first)
             after.append(block_state)
         return xs, tuple(after)
+
+
+class TextCommittee(Committee):
+    """Several `TextNet`s that judge a document together."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__(TextNet(replace(config, members=1)) for _ in range(config.members))
+        self.config = config
+
+
+def text_network(config: TextConfig) -> Temporal:
+    """A `TextNet`, or as many of them as `config.members` says."""
+    return TextNet(config) if config.members == 1 else TextCommittee(config)
 
 
 def _running_mean(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 from operator import itemgetter
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from dvs_snn.errors import ConfigError
+from dvs_snn.nn.documents import First, scan_documents
 from dvs_snn.nn.temporal import State, Temporal, map_state
 
 
@@ -23,6 +24,8 @@ class Committee(Temporal):
     it costs one network, and teaches each member an M-th of it. State: a tuple of the members' states, whole batches;
     in training the rows that a member does not hear stay at rest.
     """
+
+    takes_first: ClassVar[bool] = True
 
     def __init__(self, members: Iterable[Temporal]) -> None:
         super().__init__()
@@ -37,33 +40,38 @@ class Committee(Temporal):
         return self._temporal[0].output_shape(shape)
 
     def forward(
-        self, xs: Float[Tensor, "time batch ..."], state: State | None = None
+        self, xs: Shaped[Tensor, "time batch ..."], state: State | None = None, first: First | None = None
     ) -> tuple[Float[Tensor, "time batch ..."], State]:
+        """A scan over time; where `first` is true a document begins, and all members start anew."""
         if self.training:
-            return self._shared_out(xs, state)
-        told = [member(xs, before) for member, before in zip(self.members, self._parts(state), strict=True)]
+            return self._shared_out(xs, state, first)
+        told = [
+            scan_documents(member, xs, before, first)
+            for member, before in zip(self._temporal, self._parts(state), strict=True)
+        ]
         return torch.stack([output for output, _ in told]).mean(0), tuple(after for _, after in told)
 
     def step(
-        self, x: Float[Tensor, "batch ..."], state: State | None = None
+        self, x: Shaped[Tensor, "batch ..."], state: State | None = None
     ) -> tuple[Float[Tensor, "batch ..."], State]:
         if self.training:
-            outputs, state = self._shared_out(x.unsqueeze(0), state)
+            outputs, state = self._shared_out(x.unsqueeze(0), state, None)
             return outputs[0], state
         told = [member.step(x, before) for member, before in zip(self._temporal, self._parts(state), strict=True)]
         return torch.stack([output for output, _ in told]).mean(0), tuple(after for _, after in told)
 
-    def _shared_out(self, xs: Tensor, state: State | None) -> tuple[Tensor, State]:
+    def _shared_out(self, xs: Tensor, state: State | None, first: First | None) -> tuple[Tensor, State]:
         of, batch = len(self.members), xs.shape[1]
         outputs = xs.new_empty(0)
         states = []
-        for first, (member, before) in enumerate(zip(self.members, self._parts(state), strict=True)):
-            if first >= batch:
+        for number, (member, before) in enumerate(zip(self._temporal, self._parts(state), strict=True)):
+            if number >= batch:
                 states.append(before)
                 continue
-            rows = slice(first, None, of)
-            output, after = member(xs[:, rows], map_state(before, itemgetter(rows)))
-            if first == 0:
+            rows = slice(number, None, of)
+            begins = None if first is None else first[:, rows]
+            output, after = scan_documents(member, xs[:, rows], map_state(before, itemgetter(rows)), begins)
+            if number == 0:
                 outputs = output.new_zeros(len(xs), batch, *output.shape[2:])
             outputs[:, rows] = output
             states.append(map_state(after, partial(_among_others, batch=batch, rows=rows)))

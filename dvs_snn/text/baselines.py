@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from dvs_snn.nn import State, Temporal
+from dvs_snn.nn import Committee, State, Temporal
 
 
 @dataclass(frozen=True)
@@ -160,3 +160,11 @@ class Bag(Temporal):
         totals = begin.total + self.dropout(self.embedding(tokens)).cumsum(0)
         counts = begin.tokens + torch.arange(1, len(tokens) + 1, device=totals.device).view(-1, 1, 1)
         return self.head(totals / counts), BagState(totals[-1], counts[-1].expand_as(begin.tokens))
+
+
+class Bags(Committee):
+    """Several bags that judge a sentence together."""
+
+    def __init__(self, config: BagConfig, members: int) -> None:
+        super().__init__(Bag(config) for _ in range(members))
+        self.config = config

@@ -69,9 +69,11 @@ class TextTask:
         adapt = self.recipe.adapt
         if adapt.start:
             return add_adapters(load_text_model(adapt.start, self.recipe.task).network, adapt)
-        network: Any = build_model(self.recipe.model, self.recipe.network_config(self.tokenizer.size))
+        network = build_model(self.recipe.model, self.recipe.network_config(self.tokenizer.size))
         if self.recipe.embedding_spread:
-            torch.nn.init.normal_(network.embedding.weight, std=self.recipe.embedding_spread)
+            for module in network.modules():
+                if isinstance(module, torch.nn.Embedding):
+                    torch.nn.init.normal_(module.weight, std=self.recipe.embedding_spread)
         return network
 
     def read(self, start: str) -> tuple[Temporal, Mapping[str, Any]]:

@@ -56,6 +56,27 @@ def test_packed_documents_do_not_hear_each_other(options: dict[str, Any]) -> Non
         assert torch.equal(logits, packed[t])
 
 
+@torch.no_grad()
+def test_a_committee_of_judges_obeys_the_laws_and_tells_their_mean() -> None:
+    values = {**SMALL, "threshold": 0.3, "classes": 3, "members": 3}
+    net, xs = build_model("text", values).double(), tokens()
+    check_temporal_laws(net, xs)
+    assert_close(net(xs)[0], sum(member(xs)[0] for member in net.members) / 3, 1e-12)  # type: ignore[operator,union-attr]
+    first = torch.zeros(12, 3, dtype=torch.bool)
+    first[0] = first[5, 1] = True
+    assert torch.equal(net(xs, None, first)[0][5:, 1], net(xs[5:])[0][:, 1])
+    net.train()
+    assert torch.equal(net(xs, None, first)[0][5:, 1], net(xs[5:])[0][:, 1]), "documents are apart in training too"
+
+
+@pytest.mark.parametrize("values", [{"members": 0, "classes": 2}, {"members": 2}])
+def test_only_judges_form_a_committee(values: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="members is 1 or more for a classifier"):
+        TextConfig(**values)
+    with pytest.raises(ConfigError, match="one network"):
+        TextNet(TextConfig(members=2, classes=2))
+
+
 def test_default_network_is_driven_by_spikes() -> None:
     """At least half of the weight operations, counted while it runs, meet zeros and ones alone."""
     net = TextNet()
