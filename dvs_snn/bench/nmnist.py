@@ -1,7 +1,7 @@
 """`dvs-snn bench nmnist --data DIR`: the networks that snnTorch and SpikingJelly publish for N-MNIST, on these files.
 
 Each learns from the whole of `Train/` for a given time of the processor, as its authors train it (frames, loss,
-optimiser, rate), and is judged on `Test/` after its last epoch; ours gives up a tenth of `Train/` to choose its epoch.
+optimiser, rate), and is judged on `Test/` after its last epoch, as ours is.
 Set `--minutes` to what `dvs-snn train nmnist` took on the same machine.
 """
 
