@@ -25,7 +25,6 @@ counter-clockwise (6). Clapping, arm roll, drums, guitar (then played left-hande
 
 
 @runtime_checkable
-@runtime_checkable
 class Augments(Protocol):
     """Changes clips in training: how far time is stretched, which the caller does before it cuts, and all else."""
 
