@@ -106,8 +106,9 @@ def test_training_uses_the_start_to_tell_the_first_bin() -> None:
 
 
 def test_it_is_in_the_checkpoint_and_the_pipeline_starts_anew_with_each_sequence(tmp_path) -> None:
-    values = {"start_channels": 4, "channels": [4, 4, 4], "block_channels": [4, 4], "hidden": 4}
     shipped = load_checkpoint("tracker").config
+    small = {"channels": [4, 4, 4], "block_channels": [4, 4], "hidden": 4, "fine_channels": 0}
+    values = {**shipped.model_config, **small, "start_channels": 4}
     config = PipelineConfig(
         "tracker", (), values, task="tracks", sensor=shipped.sensor, representation=shipped.representation
     )
