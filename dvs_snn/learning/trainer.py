@@ -39,10 +39,6 @@ FREE_TO_CHANGE = ("train.checkpoint_minutes", "train.log_every", "train.loader_t
 """Keys of a recipe that may differ when a run is resumed: they change no number."""
 
 
-ADDITIONS = ("starter.", "fine.")
-"""Parts of a network that the checkpoint it starts from may lack."""
-
-
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C or a termination signal, after the state was saved."""
 
@@ -101,10 +97,11 @@ class Trainer:
     def _start_from(self, start: str) -> dict[str, Any]:
         """Take over a checkpoint's weights; returns how those were made, for this network's own metrics.
 
-        What sets the first state and a fine sight may be added to a network without: they keep their fresh weights.
+        Parts that the network names as `additions` keep their fresh weights where the checkpoint lacks them.
         """
         model, metrics = self.task.read(start)
-        fresh = {name: tensor for name, tensor in self.model.state_dict().items() if name.startswith(ADDITIONS)}
+        own, added = self.model.state_dict(), self.model.additions
+        fresh = {name: tensor for name, tensor in own.items() if name.split(".")[0] in added}
         try:
             self.model.load_state_dict({**fresh, **model.state_dict()})
         except RuntimeError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -42,6 +42,7 @@ class HybridNet(Temporal):
     The subclass's configuration names the front's sizes as `GestureConfig` does.
     """
 
+    additions: ClassVar[tuple[str, ...]] = ("starter",)
     blocks: nn.Sequential
     head: TCLIF
     integrator: LeakyIntegrator

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -95,6 +96,8 @@ class TrackerNet(HybridNet):
     of the heat map at each place, and `FineSight` adds what only smaller cells show. Centre heat maps as in Zhou et al.
     2019. Causal.
     """
+
+    additions: ClassVar[tuple[str, ...]] = ("starter", "fine")
 
     def __init__(self, config: TrackerConfig | None = None) -> None:
         config = config if config is not None else TrackerConfig()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -21,6 +21,9 @@ class Temporal(nn.Module, ABC):
     equals the whole; the future does not change the past; rows of a batch do not touch each other. A subclass gives
     `step`, `forward`, or both where each has a faster way of its own: what it leaves out follows from the other.
     """
+
+    additions: ClassVar[tuple[str, ...]] = ()
+    """Names of parts that may be added to a trained network that lacks them."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
