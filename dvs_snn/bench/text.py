@@ -156,7 +156,8 @@ def recipe_of(kind: str, seed: int, data: str) -> TextRecipe:
 def compare(data: str, out: Path = OUT, kinds: Sequence[str] = KINDS) -> dict[str, Any]:
     """Train what is not yet trained, judge all on the test split, and say what a sentence costs.
 
-    Judged are the (averaged) weights after the last epoch: the few held-out sentences choose among epochs by chance.
+    Judged are the (averaged) weights after the last epoch, which the recipe keeps: the few held-out sentences choose
+    among epochs by chance. They are read from the run's state, as bags are no model that a checkpoint can name.
     """
     found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in kinds}
     timed: dict[str, Temporal] = {}

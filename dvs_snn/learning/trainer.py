@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.learning.journal import Journal
+from dvs_snn.learning.kept_memory import keep_freed_memory
 from dvs_snn.learning.rules import RULES
 from dvs_snn.learning.tasks import Task
 from dvs_snn.learning.team import Team
@@ -65,6 +66,7 @@ class Trainer:
         self.command, self.progress = command, progress and team.leads
         if recipe.train.threads:
             torch.set_num_threads(recipe.train.threads)
+        keep_freed_memory()
         torch.manual_seed(recipe.seed)
         self.loader = task.loader
         self.model = task.build().to(self.device)
