@@ -45,6 +45,8 @@ class TextConfig:
     """Memories per channel of a state-space mixer."""
     steps: tuple[float, ...] = (0.01, 1.0)
     """Range of the state space's step Δ at the start; characters need short memories too."""
+    mixer_in: bool = False
+    """A dense map of each token's features before the mixer: what a memory keeps is then no single channel."""
     mixer_taps: int = 4
     """Newest tokens that a causal filter of each channel weighs before the mixer."""
     hidden_taps: int = 4
@@ -121,9 +123,10 @@ class BlockState(NamedTuple):
 
 
 class TextBlock(Temporal):
-    """`x + GLU(W spikes(mix(filter(norm x))))`, then `x + W₂ spikes(W₁ filter(norm x))`.
+    """`x + GLU(W spikes(mix(W₀ filter(norm x))))`, then `x + W₂ spikes(W₁ filter(norm x))`; W₀ on demand.
 
-    The output map of the mixer and W₂ read spikes (`spike_in`); the residual stream and W₁'s input are real numbers.
+    The output map of the mixer and W₂ read spikes (`spike_in`); the residual stream is of real numbers, as is what W₀
+    and W₁ read.
     """
 
     takes_first: ClassVar[bool] = True
@@ -133,6 +136,7 @@ class TextBlock(Temporal):
         width, hidden = config.width, config.hidden
         self.mixer_norm = nn.LayerNorm(width)
         self.mixer_filter = TokenFilter(width, config.mixer_taps, share=0.0)
+        self.mixer_in = nn.Linear(width, width) if config.mixer_in else None
         self.mixer = MIXERS[config.mixer](config, depth)
         mixed = self.mixer.output_shape((width,))[0]
         self.mixed = _neurons(config, mixed)
@@ -161,6 +165,8 @@ class TextBlock(Temporal):
     ) -> tuple[Float[Tensor, "time batch width"], BlockState]:
         before = BlockState(None, None, None, None, None) if state is None else state
         ys, mixer_filter = scan_documents(self.mixer_filter, self.mixer_norm(xs), before.mixer_filter, first)
+        if self.mixer_in is not None:
+            ys = rowwise(self.mixer_in, ys)
         ys, mixer = scan_documents(self.mixer, ys, before.mixer, first)
         spikes, mixed = scan_documents(self.mixed, ys, before.mixed, first)
         xs = xs + self.dropout(rowwise(F.glu, rowwise(self.mixer_out, spikes)))

@@ -92,7 +92,8 @@ def _step(
     gain: Array,
     skip: Array,  # [blocks, channels]
     mixed: Array,  # [blocks, 2, channels]: β, θ
-    mixer_out: Array,  # [blocks, channels + 1, 2 width]: rows of weights, then the bias
+    mixer_in: Array,  # [blocks, width + 1, width]: rows of weights, then the bias; [blocks, 0, width]: no such map
+    mixer_out: Array,  # [blocks, channels + 1, 2 width]
     mixer_taps: Array,  # [blocks, taps, width]
     hidden_taps: Array,  # [blocks, taps, width]
     hidden_in: Array,  # [blocks, width + 1, hidden]
@@ -112,10 +113,15 @@ def _step(
     x = embedding[token].copy()
     n, y = np.empty_like(x), np.empty(channels, x.dtype)
     gated, currents = np.empty(2 * width, x.dtype), np.empty(hidden_u.shape[1], x.dtype)
+    joined = np.empty_like(x)
     spikes = 0
     for k in range(blocks):
         normed(x, norms[k, 0], norms[k, 1], n)
         _filtered(n, mixer_taps[k], mixer_past[k])
+        if mixer_in.shape[1]:
+            joined[:] = mixer_in[k, width]
+            mapped(n, mixer_in[k], joined)
+            n[:] = joined
         for part in range(0, channels, width):
             for i in range(width):
                 y[part + i] = skip[k, part + i] * n[i]
@@ -151,6 +157,7 @@ def can_compile(network: Temporal) -> bool:
         return False
     plain = config.mixer == "ssm" and config.neuron == "no_reset" and not config.twin and not config.classes
     maps = [layer for block in network.blocks for layer in (block.mixer_out, block.hidden_in, block.hidden_out)]
+    maps += [block.mixer_in for block in network.blocks if block.mixer_in is not None]
     plain = plain and all(type(layer) is nn.Linear for layer in maps)
     return plain and network.embedding.weight.device.type == "cpu" and network.embedding.weight.dtype == torch.float32
 
@@ -176,6 +183,7 @@ class EventStep:
                 _stack([gain for _, gain in pairs]),
                 _stack([block.mixer.skip for block in blocks]),
                 _stack([_neuron(block.mixed) for block in blocks]),
+                _stack([_rows_or_none(block) for block in blocks]),
                 _stack([rows_of(block.mixer_out) for block in blocks]),
                 _stack([block.mixer_filter.taps for block in blocks]),
                 _stack([block.hidden_filter.taps for block in blocks]),
@@ -240,6 +248,10 @@ def _stack(tensors: list[Tensor]) -> Array:
 def rows_of(linear: Any) -> Tensor:
     """Weights, one row per input, and the bias as the last row."""
     return torch.cat([linear.weight.T, linear.bias.unsqueeze(0)])
+
+
+def _rows_or_none(block: Any) -> Tensor:
+    return block.mixer_norm.weight.new_empty(0, block.mixer.width) if block.mixer_in is None else rows_of(block.mixer_in)
 
 
 def _norm(norm: Any) -> list[Tensor]:

@@ -43,7 +43,11 @@ def mix_graph(block: Any) -> nir.NIRGraph:
         )
     with torch.no_grad():
         decay, gain = (part.numpy() for part in mixer.coefficients(torch.float64))
-    nodes: dict[str, Any] = {"spread": nir.Linear(np.tile(np.eye(mixer.width), (mixer.expand, 1)))}
+    copies = (mixer.expand, 1)
+    nodes: dict[str, Any] = {"spread": nir.Linear(np.tile(np.eye(mixer.width), copies))}
+    if block.mixer_in is not None:
+        joined = _affine(block.mixer_in)
+        nodes = {"spread": nir.Affine(weight=np.tile(joined.weight, copies), bias=np.tile(joined.bias, mixer.expand))}
     edges = [("input", "spread"), ("spread", "direct")]
     for n in range(mixer.states):
         nodes[f"memory{n}"], nodes[f"gain{n}"] = _leaky(decay[n]), nir.Scale(gain[n])
@@ -80,6 +84,7 @@ def write_blocks(network: object, folder: str | Path) -> list[Path]:
     for name, graph in graphs.items():
         nir.write(folder / name, graph)
     maps = [layer for block in blocks for layer in (block.mixer_out, block.hidden_in, block.hidden_out)]
+    maps += [block.mixer_in for block in blocks if block.mixer_in is not None]
     inside = sum(layer.weight.numel() for layer in maps) + sum(block.mixer.products_per_step() for block in blocks)
     filters = [layer for block in blocks for layer in (block.mixer_filter, block.hidden_filter)]
     outside = network.head.weight.numel() + sum(layer.products_per_step() for layer in filters)

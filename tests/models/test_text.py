@@ -34,7 +34,9 @@ def test_step_equals_scan_to_the_bit(mixer: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"twin": True}, {"neuron": "hard_reset"}, {"classes": 3}, {"tied": True}], ids=lambda o: next(iter(o))
+    "options",
+    [{"twin": True}, {"neuron": "hard_reset"}, {"classes": 3}, {"tied": True}, {"mixer_in": True}],
+    ids=lambda o: next(iter(o)),
 )
 def test_laws_hold_for_every_profile(options: dict[str, Any]) -> None:
     check_temporal_laws(network(**options), tokens())

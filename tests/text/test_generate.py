@@ -78,7 +78,9 @@ def test_reading_at_once_equals_token_by_token(model):
     torch.testing.assert_close(at_once.logits, one_by_one.logits)
 
 
-def test_the_compiled_step_is_the_networks_step(model):
+@pytest.mark.parametrize("mixer_in", [False, True])
+def test_the_compiled_step_is_the_networks_step(tmp_path, mixer_in):
+    model = tiny_model(tmp_path / "m", mixer_in=mixer_in)
     compiled, plain = Writer(model), Writer(model, compiled=False)
     tokens = model.tokenizer.encode("abcd efgh\nabc" * 8).tolist()
     with SpikeRates(model.network) as rates:

@@ -47,10 +47,10 @@ def run_graph(path, inputs):
     return torch.from_numpy(np.stack(outputs))
 
 
-@pytest.mark.parametrize("neuron", ["no_reset", "hard_reset"])
+@pytest.mark.parametrize("options", [{"neuron": "no_reset"}, {"neuron": "hard_reset"}, {"mixer_in": True}], ids=str)
 @torch.no_grad()
-def test_graphs_and_host_are_the_network(tmp_path, neuron):
-    network = tiny_model(tmp_path / "m", neuron=neuron).network.double()
+def test_graphs_and_host_are_the_network(tmp_path, options):
+    network = tiny_model(tmp_path / "m", **options).network.double()
     tokens = torch.randint(1, 11, (30, 1))
     write_blocks(network, tmp_path / "nir")
     xs = network.embedding(tokens)[:, 0]
