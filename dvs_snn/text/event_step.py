@@ -251,7 +251,9 @@ def rows_of(linear: Any) -> Tensor:
 
 
 def _rows_or_none(block: Any) -> Tensor:
-    return block.mixer_norm.weight.new_empty(0, block.mixer.width) if block.mixer_in is None else rows_of(block.mixer_in)
+    if block.mixer_in is None:
+        return torch.empty(0, int(block.mixer.width))
+    return rows_of(block.mixer_in)
 
 
 def _norm(norm: Any) -> list[Tensor]:
