@@ -39,22 +39,22 @@ class TrackLife:
     """
 
     high: float = 0.6
-    low: float = 0.35
+    low: float = 0.4
     confirm: float = 1.4
     tentative_us: int = 20_000
     gate_px: float = 3.0
-    gate_share: float = 0.7
+    gate_share: float = 1.0
     gate_s: float = 0.03
-    gate_size: float = 0.5
+    gate_size: float = 1.5
     told_us: int = 0
     keep_us: int = 400_000
     rest_px_s: float = 12.0
     rest_us: int = 1_000_000
     overlap: float = 0.5
-    position_px: float = 1.5
+    position_px: float = 1.0
     speed_px_s: float = 400.0
     turn_px: float = 20.0
-    size_hits: float = 4.0
+    size_hits: float = 6.0
     most_tracks: int = 128
 
     def __post_init__(self) -> None:
