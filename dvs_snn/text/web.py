@@ -40,12 +40,12 @@ def build_page(writer: Writer, tokens: int, stop: str) -> Any:
 
     def answer(
         message: str, history: list[dict[str, Any]], temperature: float, top_k: float, top_p: float, longest: float
-    ) -> Iterator[tuple[str, str]]:
+    ) -> Iterator[tuple[dict[str, Any], str]]:
         sampling = Sampling(temperature, int(top_k), top_p, writer.sampling.seed)
         turns = [(turn["role"], _text(turn["content"])) for turn in history]
         try:
             for text, rate in answers(writer.model, turns, message, sampling, int(longest), stop):
-                yield text, "" if rate is None else f"{rate:.3f} spikes per neuron and token"
+                yield _turn(text), "" if rate is None else f"{rate:.3f} spikes per neuron and token"
         except TextError as error:
             raise gradio.Error(str(error), print_exception=False) from None
 
@@ -79,6 +79,11 @@ def serve(writer: Writer, tokens: int, stop: str, port: int) -> None:
         page.launch(server_name=HOST, server_port=port, share=False, quiet=True, show_error=True)
     except OSError as error:
         raise ConfigError(f"--port {port}: cannot be used ({str(error).splitlines()[0]})") from None
+
+
+def _turn(text: str) -> dict[str, Any]:
+    """An answer as a part of type text: of a plain string Gradio takes off indents and newlines at the ends."""
+    return {"role": "assistant", "content": [{"type": "text", "text": text}]}
 
 
 def _text(content: Any) -> str:

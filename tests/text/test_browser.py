@@ -110,8 +110,7 @@ def say(browser, message):
 
 
 def answered(browser, answers):
-    """Whether the page comes to show just these answers; Gradio leaves out a newline at an answer's end."""
-    answers = [answer.rstrip("\n") for answer in answers]
+    """Whether the page comes to show just these answers."""
     with contextlib.suppress(TimeoutException):
         wait(browser, lambda: texts(browser, BOT) == answers)
     assert texts(browser, BOT) == answers
