@@ -21,7 +21,6 @@ import torch
 from dvs_snn.deploy.energy import TABLES
 from dvs_snn.learning import Trainer
 from dvs_snn.learning.measures import CostMeter
-from dvs_snn.learning.training_state import load_state, without_prefix
 from dvs_snn.models import build_model
 from dvs_snn.nn import Temporal
 from dvs_snn.pipeline import shipped_checkpoints
@@ -157,7 +156,7 @@ def compare(data: str, out: Path = OUT, kinds: Sequence[str] = KINDS) -> dict[st
     """Train what is not yet trained, judge all on the test split, and say what a sentence costs.
 
     Judged are the (averaged) weights after the last epoch, which the recipe keeps: the few held-out sentences choose
-    among epochs by chance. They are read from the run's state, as bags are no model that a checkpoint can name.
+    among epochs by chance.
     """
     found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in kinds}
     timed: dict[str, Temporal] = {}
@@ -168,10 +167,9 @@ def compare(data: str, out: Path = OUT, kinds: Sequence[str] = KINDS) -> dict[st
             task = (BagTask if kind == "bag" else TextTask)(recipe)
             folder = out / f"{kind}-{seed}"
             print(f"{kind}, seed {seed}", file=sys.stderr)
-            best = Trainer(task, folder, "cpu", "dvs-snn bench text", resume=(folder / "recipe.yaml").exists()).fit()
-            network = task.build().eval()
-            tensors, _ = load_state(folder / "state.safetensors")
-            network.load_state_dict(without_prefix("average", tensors))
+            trainer = Trainer(task, folder, "cpu", "dvs-snn bench text", resume=(folder / "recipe.yaml").exists())
+            best, network = trainer.fit(), trainer.model.eval()
+            network.load_state_dict(trainer.averaged.average)
             sentences = open_sentences(recipe.data, task.tokenizer, recipe.labels, "test")
             meter = CostMeter(network)
             measures = evaluate_sentences(network, sentences, recipe.labels, meter=meter)

@@ -151,6 +151,12 @@ class TextBlock(Temporal):
             for linear in (self.mixer_out, self.hidden_out):
                 linear.weight.mul_(1 / math.sqrt(2 * config.layers))
 
+    @property
+    def maps(self) -> list[nn.Module]:
+        """Its dense maps: W₀ where it has one, W, W₁ and W₂."""
+        before = [] if self.mixer_in is None else [self.mixer_in]
+        return [*before, self.mixer_out, self.hidden_in, self.hidden_out]
+
     def initial_state(self, batch: int, shape: tuple[int, ...]) -> BlockState:
         return BlockState(
             self.mixer_filter.initial_state(batch, shape),

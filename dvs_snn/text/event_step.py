@@ -156,9 +156,8 @@ def can_compile(network: Temporal) -> bool:
     if not isinstance(network, TextNet) or not isinstance(config, TextConfig):
         return False
     plain = config.mixer == "ssm" and config.neuron == "no_reset" and not config.twin and not config.classes
-    maps = [layer for block in network.blocks for layer in (block.mixer_out, block.hidden_in, block.hidden_out)]
-    maps += [block.mixer_in for block in network.blocks if block.mixer_in is not None]
-    plain = plain and all(type(layer) is nn.Linear for layer in maps)
+    blocks: Any = network.blocks
+    plain = plain and all(type(layer) is nn.Linear for block in blocks for layer in block.maps)
     return plain and network.embedding.weight.device.type == "cpu" and network.embedding.weight.dtype == torch.float32
 
 

@@ -43,11 +43,13 @@ def mix_graph(block: Any) -> nir.NIRGraph:
         )
     with torch.no_grad():
         decay, gain = (part.numpy() for part in mixer.coefficients(torch.float64))
-    copies = (mixer.expand, 1)
-    nodes: dict[str, Any] = {"spread": nir.Linear(np.tile(np.eye(mixer.width), copies))}
-    if block.mixer_in is not None:
+    copies = np.tile(np.eye(mixer.width), (mixer.expand, 1))
+    nodes: dict[str, Any] = {}
+    if block.mixer_in is None:
+        nodes["spread"] = nir.Linear(copies)
+    else:
         joined = _affine(block.mixer_in)
-        nodes = {"spread": nir.Affine(weight=np.tile(joined.weight, copies), bias=np.tile(joined.bias, mixer.expand))}
+        nodes["spread"] = nir.Affine(weight=copies @ joined.weight, bias=copies @ joined.bias)
     edges = [("input", "spread"), ("spread", "direct")]
     for n in range(mixer.states):
         nodes[f"memory{n}"], nodes[f"gain{n}"] = _leaky(decay[n]), nir.Scale(gain[n])
@@ -83,9 +85,8 @@ def write_blocks(network: object, folder: str | Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     for name, graph in graphs.items():
         nir.write(folder / name, graph)
-    maps = [layer for block in blocks for layer in (block.mixer_out, block.hidden_in, block.hidden_out)]
-    maps += [block.mixer_in for block in blocks if block.mixer_in is not None]
-    inside = sum(layer.weight.numel() for layer in maps) + sum(block.mixer.products_per_step() for block in blocks)
+    inside = sum(layer.weight.numel() for block in blocks for layer in block.maps)
+    inside += sum(block.mixer.products_per_step() for block in blocks)
     filters = [layer for block in blocks for layer in (block.mixer_filter, block.hidden_filter)]
     outside = network.head.weight.numel() + sum(layer.products_per_step() for layer in filters)
     shares = {"products_in_graphs": inside, "products_on_host": outside, "share": inside / (inside + outside)}
