@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dvs_snn.models.backbone import spiking_backbone
-from dvs_snn.nn import LeakyIntegrator, Sequential, State
+from dvs_snn.models.hybrid import CURRENT
+from dvs_snn.nn import TCLIF, LeakyIntegrator, Sequential, State
 from dvs_snn.nn.layers import conv_norm
 
 KERNEL, STRIDE = 5, 2
@@ -20,13 +21,47 @@ KERNEL, STRIDE = 5, 2
 TRACE_TAU = 2.0
 """Bins over which its spikes are remembered."""
 
+HEARD = 0.2
+"""Standard deviation of what the memory hears of itself at the start, if all of it fired."""
+
+
+class FineMemory(nn.Module):
+    """Maps of TC-LIF neurons that hear their neighbours' last spikes, so what they remember can move; then `blocks`.
+
+    `x + W blocks(x + V [s, relu(I)])`: I is the current, a 3x3 convolution of x; s the spikes that it and a 3x3
+    convolution of the last spikes drive. W is zero at first, so a network that is given one goes on as it was.
+    """
+
+    def __init__(self, width: int, maps: int, blocks: int, leak: float) -> None:
+        super().__init__()
+        self.current = nn.Sequential(*conv_norm(width, maps, 3, 1, gain=CURRENT))
+        heard = nn.Conv2d(maps, maps, 3, padding=1, bias=False)
+        nn.init.normal_(heard.weight, std=HEARD / math.sqrt(9 * maps))
+        self.neurons = TCLIF(shape=(maps, 1, 1), leak=leak, recurrent=heard)
+        self.recalled = nn.Conv2d(2 * maps, width, 1, bias=False)
+        self.blocks = nn.Sequential(*(DenseBlock(width, width) for _ in range(blocks)))
+        self.told = nn.Conv2d(width, width, 1, bias=False)
+        nn.init.zeros_(self.told.weight)
+
+    def forward(
+        self, x: Float[Tensor, "*lead width rows columns"], state: State, scan: bool
+    ) -> tuple[Float[Tensor, "*lead width rows columns"], State]:
+        """`scan` says that `x` begins with time."""
+        lead, flat = tuple(x.shape[:-3]), x.flatten(0, -4)
+        currents = self.current(flat)
+        entering = currents.unflatten(0, lead)
+        spikes, state = self.neurons(entering, state) if scan else self.neurons.step(entering, state)
+        recalled = self.recalled(torch.cat([spikes.flatten(0, -4), torch.relu(currents)], dim=1))
+        return (flat + self.told(self.blocks(flat + recalled))).unflatten(0, lead), state
+
 
 class FineSight(nn.Module):
     """Adds to what a coarse network tells of `cells` [rows, columns], from spikes of finer resolution; causal.
 
     `see`: one spiking convolution (time constants `taus`, bins) on counts now and `delays` bins ago; leaky traces of
     its spikes become `width` channels at the cells told of. `tell`: they and `context`, channels of maps
-    `finer` times coarser than the cells, pass `blocks`; a 1x1 convolution, zero at first, gives `told` channels.
+    `finer` times coarser than the cells, pass `blocks` and `memory`; a 1x1 convolution, zero at first, gives `told`
+    channels.
     """
 
     def __init__(
@@ -43,6 +78,7 @@ class FineSight(nn.Module):
         delays: Sequence[int],
         taus: Sequence[float],
         surrogate_slope: float,
+        memory: FineMemory | None = None,
     ) -> None:
         super().__init__()
         front = spiking_backbone(
@@ -54,6 +90,7 @@ class FineSight(nn.Module):
         self.gather = nn.Conv2d(channels * self.places**2, width, 1, bias=False)
         self.context = nn.Conv2d(context, width * finer**2, 1, bias=False)
         self.blocks = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), *blocks)
+        self.memory = memory
         self.readout = nn.Conv2d(width, told, 1)
         nn.init.zeros_(self.readout.weight)
         assert self.readout.bias is not None
@@ -76,12 +113,20 @@ class FineSight(nn.Module):
         return seen.unflatten(0, tuple(lead)), state
 
     def tell(
-        self, seen: Float[Tensor, "n packed rows columns"], context: Float[Tensor, "n context rows columns"]
-    ) -> Float[Tensor, "n told cells_down cells_across"]:
-        """Evidence to be added to that of the coarse network."""
-        both = F.pixel_shuffle(seen + self.context(context), self.finer)
-        told: Tensor = self.readout(self.blocks(both))
-        return told
+        self,
+        seen: Float[Tensor, "*lead packed rows columns"],
+        context: Float[Tensor, "*lead context rows columns"],
+        state: State,
+        scan: bool,
+    ) -> tuple[Float[Tensor, "*lead told cells_down cells_across"], State]:
+        """Evidence to be added to that of the coarse network, and the state of the memory."""
+        lead = tuple(seen.shape[:-3])
+        both = F.pixel_shuffle(seen.flatten(0, -4) + self.context(context.flatten(0, -4)), self.finer)
+        features: Tensor = self.blocks(both)
+        if self.memory is not None:
+            features, state = self.memory(features.unflatten(0, lead), state, scan)
+            features = features.flatten(0, -4)
+        return self.readout(features).unflatten(0, lead), state
 
 
 class DenseBlock(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -108,8 +109,15 @@ class GestureNet(HybridNet):
         return (self.config.classes,)
 
     def _read(
-        self, spikes: Float[Tensor, "*lead hidden"], currents: Float[Tensor, "*lead hidden"], beside: Tensor | None
-    ) -> Float[Tensor, "*lead classes"]:
+        self,
+        spikes: Float[Tensor, "*lead hidden"],
+        currents: Float[Tensor, "*lead hidden"],
+        beside: Tensor | None,
+        memory: Any,
+        scan: bool,
+    ) -> tuple[Float[Tensor, "*lead classes"], Any]:
         """Evidence for each class in each bin."""
         evidence: Tensor = self.readout(self.dropout(spikes))
-        return evidence if self.shortcut is None else evidence + self.shortcut(self.dropout(torch.relu(currents)))
+        if self.shortcut is not None:
+            evidence = evidence + self.shortcut(self.dropout(torch.relu(currents)))
+        return evidence, memory

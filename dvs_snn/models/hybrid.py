@@ -23,7 +23,7 @@ CURRENT = 0.3
 
 class HybridState(NamedTuple):
     """States of the network's parts; `begun`, [batch], is 0 in rows whose first state is still to be set by a starter,
-    `beside` the state of what a subclass computes beside the backbone.
+    `beside` the state of what a subclass computes beside the backbone, `memory` that of what it reads out with.
 
     Zeros are rest: what resets rows of a state also has them started anew.
     """
@@ -34,6 +34,7 @@ class HybridState(NamedTuple):
     integrator: Any
     begun: Any = None
     beside: Any = None
+    memory: Any = None
 
 
 class HybridNet(Temporal):
@@ -95,8 +96,9 @@ class HybridNet(Temporal):
         before = HybridState(*state)
         currents, beside = self._parted(features)
         spikes, head = self.head(currents, before.head)
-        outputs, integrator = self.integrator(self._read(spikes, currents, beside), before.integrator)
-        return outputs, before._replace(head=head, integrator=integrator)
+        evidence, memory = self._read(spikes, currents, beside, before.memory, scan=True)
+        outputs, integrator = self.integrator(evidence, before.integrator)
+        return outputs, before._replace(head=head, integrator=integrator, memory=memory)
 
     def step(
         self, x: Float[Tensor, "batch channel height width"], state: State | None = None
@@ -107,8 +109,9 @@ class HybridNet(Temporal):
         features, beside = self._beside(self.blocks(dense), x, before.beside, scan=False)
         currents, more = self._parted(features)
         decided, head = self.head.step(currents, before.head)
-        outputs, integrator = self.integrator.step(self._read(decided, currents, more), before.integrator)
-        return outputs, HybridState(backbone, bridge, head, integrator, before.begun, beside)
+        evidence, memory = self._read(decided, currents, more, before.memory, scan=False)
+        outputs, integrator = self.integrator.step(evidence, before.integrator)
+        return outputs, HybridState(backbone, bridge, head, integrator, before.begun, beside, memory)
 
     def _begin(self, x: Float[Tensor, "batch channel height width"], state: State | None) -> HybridState:
         """The state before a bin: given or at rest, and set by the starter in the rows that have not begun."""
@@ -146,7 +149,9 @@ class HybridNet(Temporal):
         return features, None
 
     @abstractmethod
-    def _read(self, spikes: Tensor, currents: Tensor, beside: Tensor | None) -> Tensor:
+    def _read(
+        self, spikes: Tensor, currents: Tensor, beside: Tensor | None, memory: Any, scan: bool
+    ) -> tuple[Tensor, Any]:
         """Evidence from the head's spikes, its currents and what lies beside, of one bin or of `[time, batch]`."""
 
     def _state(self, batch: int, shape: tuple[int, ...], hidden: tuple[int, ...], told: tuple[int, ...]) -> HybridState:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dvs_snn.errors import ConfigError
-from dvs_snn.models.fine import STRIDE, DenseBlock, FineSight, summed
+from dvs_snn.models.fine import STRIDE, DenseBlock, FineMemory, FineSight, summed
 from dvs_snn.models.hybrid import CURRENT, HybridNet, HybridState
 from dvs_snn.models.starter import StateStarter
 from dvs_snn.nn import TCLIF, LeakyIntegrator, State
@@ -60,6 +60,10 @@ class TrackerConfig:
     fine_width: int = 32
     fine_blocks: int = 2
     fine_taus: tuple[float, ...] = (1.0, 8.0)
+    fine_memory: int = 0
+    """TC-LIF maps at the cells of the heat map that hear their neighbours' last spikes (`FineMemory`); 0 for none."""
+    fine_after: int = 0
+    """Dense blocks behind them."""
     start_channels: int = 0
     """Channels of the dense network that sets the first state (`StateStarter`); 0 starts at rest."""
 
@@ -69,6 +73,8 @@ class TrackerConfig:
         counts = (self.hidden, self.bridge_bins, self.finer, self.coarse, self.fine_width)
         if min(*counts, len(self.block_channels), *self.block_channels) < 1:
             raise ConfigError("tracker: need hidden, block_channels, bridge_bins, finer, coarse, fine_width above 0")
+        if min(self.fine_memory, self.fine_after) < 0 or (self.fine_memory and not self.fine_channels):
+            raise ConfigError("tracker: fine_memory belongs to a fine sight; it and fine_after are not negative")
         if min(self.fine_channels, self.fine_blocks) < 0 or (self.fine_channels and self.stride % STRIDE):
             raise ConfigError(f"tracker: fine sight needs heat cells of a multiple of {STRIDE} cells of the input")
         if self.start_channels < 0:
@@ -126,11 +132,14 @@ class TrackerNet(HybridNet):
 
     @staticmethod
     def _make_fine(config: TrackerConfig) -> FineSight:
-        blocks = [DenseBlock(config.fine_width, config.fine_width) for _ in range(config.fine_blocks)]
+        width, memory = config.fine_width, None
+        blocks = [DenseBlock(width, width) for _ in range(config.fine_blocks)]
+        if config.fine_memory:
+            memory = FineMemory(width, config.fine_memory, config.fine_after, config.leak)
         return FineSight(
-            config.shape[0], config.fine_channels, config.fine_width, blocks,
+            config.shape[0], config.fine_channels, width, blocks,
             stride=config.stride, finer=config.finer, context=2 * config.hidden, told=len(OUTPUTS),
-            delays=config.delays, taus=config.fine_taus, surrogate_slope=config.surrogate_slope,
+            delays=config.delays, taus=config.fine_taus, surrogate_slope=config.surrogate_slope, memory=memory,
         )  # fmt: skip
 
     @staticmethod
@@ -156,7 +165,13 @@ class TrackerNet(HybridNet):
         told = self.output_shape(shape)
         seen = self._seen(shape)
         state = self._state(batch, seen, (self.config.hidden, *self.backbone.output_shape(seen)[1:]), told)
-        return state if self.fine is None else state._replace(beside=self.fine.spikes.initial_state(batch, shape))
+        if self.fine is None:
+            return state
+        state = state._replace(beside=self.fine.spikes.initial_state(batch, shape))
+        if self.fine.memory is None:
+            return state
+        maps = (self.config.fine_memory, *told[1:])
+        return state._replace(memory=self.fine.memory.neurons.initial_state(batch, maps))
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if tuple(shape) != self.config.shape:
@@ -189,11 +204,15 @@ class TrackerNet(HybridNet):
         spikes: Float[Tensor, "*lead hidden rows columns"],
         currents: Float[Tensor, "*lead hidden rows columns"],
         beside: Float[Tensor, "*lead packed rows columns"] | None,
-    ) -> Float[Tensor, "*lead output cells_down cells_across"]:
+        memory: Any,
+        scan: bool,
+    ) -> tuple[Float[Tensor, "*lead output cells_down cells_across"], Any]:
         """Evidence of each bin; what the bridge already knows need not pass the spikes."""
-        lead, decided = spikes.shape[:-3], spikes.flatten(0, -4)
+        lead, decided = tuple(spikes.shape[:-3]), spikes.flatten(0, -4)
         rectified = torch.relu(currents.flatten(0, -4))
-        told: Tensor = self.shuffle(self.readout(decided) + self.shortcut(rectified))
+        told: Tensor = self.shuffle(self.readout(decided) + self.shortcut(rectified)).unflatten(0, lead)
         if self.fine is not None and beside is not None:
-            told = told + self.fine.tell(beside.flatten(0, -4), torch.cat([decided, rectified], dim=1))
-        return told.unflatten(0, tuple(lead))
+            context = torch.cat([decided, rectified], dim=1).unflatten(0, lead)
+            more, memory = self.fine.tell(beside, context, memory, scan)
+            told = told + more
+        return told, memory

@@ -137,7 +137,7 @@ def recurrent_scan(
     xs: Tensor,
     u: tuple[Tensor, ...],
     spikes: Tensor,
-    recurrent: nn.Linear,
+    recurrent: nn.Linear | nn.Conv2d,
     c: Coefficients,
     structure: Structure,
     surrogate: Surrogate,
@@ -165,6 +165,14 @@ def _plus(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     return a + b
 
 
+def _check_map(recurrent: nn.Conv2d) -> None:
+    rows, columns = recurrent.kernel_size
+    kept = recurrent.in_channels == recurrent.out_channels and recurrent.padding in ("same", (rows // 2, columns // 2))
+    plain = (*recurrent.stride, *recurrent.dilation, recurrent.groups) == (1, 1, 1, 1, 1)
+    if not kept or not plain or rows % 2 == 0 or columns % 2 == 0:
+        raise ConfigError("a recurrent convolution keeps channels and sides: odd kernel, padded by its half, stride 1")
+
+
 class RecurrentState(NamedTuple):
     """The neuron's own state and its last spikes, which it hears in the next step."""
 
@@ -179,7 +187,8 @@ class LinearNeuron(Temporal):
         reset: "soft" subtracts, "zero" sets to zero, "none" leaves the membrane.
         reset_timing: "same" step as the spike; "next" as snnTorch's `reset_delay=True`.
         detach_reset: True; no gradient flows through the reset's spike.
-        recurrent: 0; n adds a linear map `[n, n]` of the layer's own last spikes to the input `[batch, n]`.
+        recurrent: 0; n adds a linear map `[n, n]` of the layer's own last spikes to the input `[batch, n]`; a
+            `nn.Conv2d` that keeps channels and sides does so for maps `[batch, channel, row, column]`.
     """
 
     state_type: ClassVar[Any]
@@ -192,20 +201,24 @@ class LinearNeuron(Temporal):
         *,
         surrogate: Surrogate | None,
         detach_reset: bool = True,
-        recurrent: int = 0,
+        recurrent: int | nn.Conv2d = 0,
     ) -> None:
         super().__init__()
         if not 1 <= structure.states <= 4 or structure.fires in structure.after:
             raise ConfigError(
                 "a linear neuron has 1 to 4 states, and the one that fires is not updated after the reset"
             )
-        if recurrent < 0:
+        if isinstance(recurrent, nn.Conv2d):
+            _check_map(recurrent)
+        elif recurrent < 0:
             raise ConfigError(f"recurrent is the number of neurons of the layer, 0 for none; got {recurrent}")
         self.structure = structure
         self.surrogate = surrogate if surrogate is not None else ATan()
         self.detach_reset = detach_reset
-        self.recurrent: nn.Linear | None = None
-        if recurrent:
+        self.recurrent: nn.Linear | nn.Conv2d | None = None
+        if isinstance(recurrent, nn.Conv2d):
+            self.recurrent = recurrent
+        elif recurrent:
             self.recurrent = nn.Linear(recurrent, recurrent, bias=self.recurrent_bias)
             nn.init.orthogonal_(self.recurrent.weight)
 

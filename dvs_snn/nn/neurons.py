@@ -118,7 +118,7 @@ class LIF(_Threshold):
         learn_threshold: bool = False,
         shape: Shape = (),
         surrogate: Surrogate | None = None,
-        recurrent: int = 0,
+        recurrent: int | nn.Conv2d = 0,
     ) -> None:
         _check("beta", beta, 0.0, 1.0)
         _positive("threshold", threshold)
@@ -169,7 +169,7 @@ class PLIF(_Threshold):
         learn_threshold: bool = False,
         shape: Shape = (),
         surrogate: Surrogate | None = None,
-        recurrent: int = 0,
+        recurrent: int | nn.Conv2d = 0,
     ) -> None:
         if not tau > 1:
             raise ConfigError(f"tau must be above 1 step, got {tau:g}")
@@ -221,7 +221,7 @@ class CUBALIF(_Threshold):
         learn_threshold: bool = False,
         shape: Shape = (),
         surrogate: Surrogate | None = None,
-        recurrent: int = 0,
+        recurrent: int | nn.Conv2d = 0,
     ) -> None:
         _check("alpha", alpha, 0.0, 1.0)
         _check("beta", beta, 0.0, 1.0)
@@ -273,7 +273,7 @@ class AdLIF(_Threshold):
         reset: Reset = "zero",
         detach_reset: bool = True,
         surrogate: Surrogate | None = None,
-        recurrent: int = 0,
+        recurrent: int | nn.Conv2d = 0,
     ) -> None:
         _positive("threshold", threshold)
         for name, (low, high) in (("tau_u", tau_u), ("tau_w", tau_w)):
@@ -352,7 +352,7 @@ class TCLIF(_Threshold):
         learn_gamma: bool = False,
         shape: Shape = (),
         surrogate: Surrogate | None = None,
-        recurrent: int = 0,
+        recurrent: int | nn.Conv2d = 0,
     ) -> None:
         _positive("threshold", threshold)
         _check("leak", leak, 0.0, 1.0)

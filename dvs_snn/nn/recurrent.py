@@ -1,7 +1,7 @@
-"""The fused scan of a layer that hears its own last spikes: one matrix product and one kernel per step (CPU).
+"""The fused scan of a layer that hears its own last spikes: one product (or convolution) and one kernel per step (CPU).
 
 Forward: `current[t] = x[t] + (bias + s[t-1] Wᵀ)`, then the neuron's step. Backward goes through the steps with the
-states kept from forward; the gradient of W is a single product over all steps at the end.
+states kept from forward; the gradient of W is a single product, or convolution, over all steps at the end.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.grad import conv2d_weight
 
 from dvs_snn.nn.fused import Scan, plan_scan
 from dvs_snn.nn.kernel_text import LANES
@@ -26,7 +28,7 @@ def fused_recurrent_scan(
     xs: Tensor,
     u: tuple[Tensor, ...],
     spikes: Tensor,
-    recurrent: nn.Linear,
+    recurrent: nn.Linear | nn.Conv2d,
     c: Coefficients,
     structure: Structure,
     surrogate: Surrogate,
@@ -63,10 +65,9 @@ class _Recurrent(torch.autograd.Function):
         kernel = forward_kernel(scan.plan)
         x, o, u = currents.view(-1, 1, lanes).numpy(), out.view(time, 1, lanes).numpy(), past.numpy()
         scalars, vectors = scan.split(used, x.dtype)
-        step_weight = weight.t()
         for t in range(time):
             current = currents[t if learning else 0]
-            _linear(spikes, step_weight, bias, current).add_(xs[t])
+            _heard(spikes, weight, bias, current).add_(xs[t])
             now = u[0]
             if learning:
                 now = u[t + 1]
@@ -106,21 +107,41 @@ class _Recurrent(torch.autograd.Function):
             if t == time - 1:
                 total.copy_(grad_out[t])
             else:
-                torch.addmm(grad_out[t], grad_currents[t + 1], weight, out=total)
+                _told(grad_currents[t + 1], weight, grad_out[t], total)
             kernel(x[t], arriving, gx[t], *u[t], *rest)
         grad_weight = grad_bias = None
         if ctx.needs_input_grad[3]:
-            grad_weight = grad_currents[0].t() @ first
-            if time > 1:
-                grad_weight.addmm_(grad_currents[1:].flatten(0, 1).t(), out[:-1].flatten(0, 1))
+            grad_weight = _weight_gradient(grad_currents, torch.cat([first.unsqueeze(0), out[:-1]]), weight)
         if ctx.needs_input_grad[4]:
-            grad_bias = grad_currents.sum((0, 1))
+            grad_bias = grad_currents.movedim(2, -1).flatten(0, -2).sum(0)
         grad_states = [torch.from_numpy(grad).view(out.shape[1:]) for grad in grad_u]
         coefficients = scan.as_tensors(learned, out.dtype)
-        grad_spikes = grad_currents[0] @ weight if ctx.needs_input_grad[5] else None
+        grad_spikes = None
+        if ctx.needs_input_grad[5]:
+            grad_spikes = _told(grad_currents[0], weight, torch.zeros_like(first), torch.empty_like(first))
         taken = (coefficients.get(name) for name in scan.taken)
         return None, None, grad_currents, grad_weight, grad_bias, grad_spikes, *grad_states, *taken
 
 
-def _linear(spikes: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
-    return torch.mm(spikes, weight, out=out) if bias is None else torch.addmm(bias, spikes, weight, out=out)
+def _heard(spikes: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
+    """What the last spikes bring as current."""
+    if weight.dim() == 4:
+        return out.copy_(F.conv2d(spikes, weight, bias, padding="same"))
+    return torch.mm(spikes, weight.t(), out=out) if bias is None else torch.addmm(bias, spikes, weight.t(), out=out)
+
+
+def _told(grad_currents: Tensor, weight: Tensor, grad_out: Tensor, out: Tensor) -> Tensor:
+    """The gradient that arrives at the spikes that a step heard, and `grad_out`."""
+    if weight.dim() == 4:
+        rows, columns = (side // 2 for side in weight.shape[2:])
+        return torch.add(grad_out, F.conv_transpose2d(grad_currents, weight, padding=(rows, columns)), out=out)
+    return torch.addmm(grad_out, grad_currents, weight, out=out)
+
+
+def _weight_gradient(grad_currents: Tensor, heard: Tensor, weight: Tensor) -> Tensor:
+    """All steps at once."""
+    grads, spikes = grad_currents.flatten(0, 1), heard.flatten(0, 1)
+    if weight.dim() == 4:
+        rows, columns = (side // 2 for side in weight.shape[2:])
+        return conv2d_weight(spikes, weight.shape, grads, padding=(rows, columns))
+    return grads.t() @ spikes

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from dvs_snn.errors import ConfigError
 from dvs_snn.nn import (
     LIF,
     TCLIF,
@@ -75,6 +76,25 @@ def test_equal_to_the_plain_scan(name: str, time: int, batch: int, seed: int) ->
     torch.manual_seed(seed)
     neuron = make(name)
     assert_same(neuron, currents(neuron, time, batch, N))
+
+
+@pytest.mark.parametrize("kernel, padding, bias", [(3, 1, False), (5, 2, True), ((1, 3), "same", True)])
+def test_recurrent_maps_equal_the_plain_scan(kernel: int, padding: int, bias: bool) -> None:
+    """Maps that hear their own last spikes through a convolution; also without gradients."""
+    heard = nn.Conv2d(4, 4, kernel, padding=padding, bias=bias)
+    neuron = TCLIF(shape=(4, 1, 1), recurrent=heard).double()
+    xs = currents(neuron, 7, 2, 4, 5, 6)
+    assert_same(neuron, xs)
+    with torch.no_grad():
+        quiet, _ = neuron(xs)
+    assert torch.equal(quiet, neuron(xs)[0])
+    assert 0 < quiet.mean() < 1
+
+
+def test_recurrent_maps_keep_their_sizes() -> None:
+    for wrong in (nn.Conv2d(4, 5, 3, padding=1), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3, 2, 1), nn.Conv2d(4, 4, 2)):
+        with pytest.raises(ConfigError, match="keeps channels and sides"):
+            LIF(recurrent=wrong)
 
 
 SURROGATES = [ATan(3.0), FastSigmoid(5.0), Triangle(0.7), Sigmoid(), Rectangle(), SlayerExponential(), SuperSpike(2.0)]

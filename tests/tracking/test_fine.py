@@ -6,7 +6,7 @@ from torch import Tensor
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.models import build_model
-from dvs_snn.models.fine import summed
+from dvs_snn.models.fine import FineMemory, summed
 from dvs_snn.models.tracker import TrackerConfig, TrackerNet
 from dvs_snn.nn import reset_where
 
@@ -22,14 +22,19 @@ def network(**more: object) -> TrackerNet:
     torch.manual_seed(0)
     net = TrackerNet(TrackerConfig(**{**FINE, **more})).double().eval()  # type: ignore[arg-type]
     torch.nn.init.normal_(net.fine.readout.weight)  # type: ignore[union-attr]
+    if net.fine.memory is not None:  # type: ignore[union-attr]
+        torch.nn.init.normal_(net.fine.memory.told.weight)  # type: ignore[union-attr]
     return net
+
+
+MEMORY = {"fine_memory": 4, "fine_after": 1}
 
 
 def maps(bins: int = 6, batch: int = 3) -> Tensor:
     return torch.randint(0, 4, (bins, batch, *SHAPE), generator=torch.Generator().manual_seed(1)).double()
 
 
-@pytest.mark.parametrize("more", [{}, {"start_channels": 3}, {"fine_blocks": 0}, {"shape": (2, 22, 34)}])
+@pytest.mark.parametrize("more", [{}, {"start_channels": 3}, {"fine_blocks": 0}, {"shape": (2, 22, 34)}, MEMORY])
 def test_step_equals_scan_with_resets_in_mid_sequence(more: dict) -> None:
     net, mask = network(**more), torch.tensor([True, False, True])
     xs = maps()[..., : net.config.shape[1], : net.config.shape[2]]
@@ -78,15 +83,41 @@ def test_a_spot_is_seen_where_it_is() -> None:
     assert (own[1] - own[0]).tolist() == [2, 2], "8 cells of the input are 2 of the heat map"
 
 
-def test_gradient_reaches_every_weight() -> None:
-    net = network().train()
+def test_a_memory_is_silent_at_first_and_learns_from_there() -> None:
+    net = network(fine_memory=4, fine_after=1).train()
+    torch.nn.init.zeros_(net.fine.memory.told.weight)  # type: ignore[union-attr]
+    without = network().train()
+    without.load_state_dict({k: v for k, v in net.state_dict().items() if not k.startswith("fine.memory.")})
+    assert torch.equal(net(maps())[0], without(maps())[0])
+    (net(maps())[0] ** 2).sum().backward()
+    assert float(net.fine.memory.told.weight.grad.abs().sum()) > 0  # type: ignore[union-attr]
+
+
+def test_what_is_remembered_moves_to_the_neighbours() -> None:
+    """A spot of one bin reaches one cell further with each bin, though nothing else is seen."""
+    torch.manual_seed(0)
+    memory = FineMemory(3, 4, 0, 0.95).double().eval()
+    torch.nn.init.normal_(memory.told.weight)
+    torch.nn.init.constant_(memory.neurons.recurrent.weight, 2.0)  # type: ignore[union-attr]
+    xs = torch.zeros(4, 1, 3, 9, 9, dtype=torch.float64)
+    xs[0, 0, :, 4, 4] = 40.0
+    told, _ = memory(xs, None, scan=True)
+    for k in range(1, 4):
+        rows, columns = torch.nonzero(told[k, 0].abs().sum(0), as_tuple=True)
+        assert (int(rows.min()), int(rows.max())) == (int(columns.min()), int(columns.max())) == (3 - k, 5 + k), k
+
+
+@pytest.mark.parametrize("more", [{}, MEMORY])
+def test_gradient_reaches_every_weight(more: dict) -> None:
+    net = network(**more).train()
     (net(maps())[0] ** 2).sum().backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None and float(parameter.grad.abs().sum()) > 0, name
 
 
-def test_the_twin_sees_finely_too() -> None:
-    twin = build_model("tracker-twin", FINE).double().eval()
+@pytest.mark.parametrize("more", [{}, MEMORY])
+def test_the_twin_sees_finely_too(more: dict) -> None:
+    twin = build_model("tracker-twin", {**FINE, **more}).double().eval()
     xs, state, outputs = maps(3), None, []
     for x in xs:
         output, state = twin.step(x, state)
@@ -95,7 +126,16 @@ def test_the_twin_sees_finely_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"fine_channels": -1}, {"coarse": 0}, {"coarse": 5}, {"fine_width": 0}, {"finer": 4, "coarse": 1}]
+    "wrong",
+    [
+        {"fine_channels": -1},
+        {"coarse": 0},
+        {"coarse": 5},
+        {"fine_width": 0},
+        {"finer": 4, "coarse": 1},
+        {"fine_memory": -1},
+        {"fine_channels": 0, "fine_memory": 4},
+    ],
 )
 def test_sizes_that_do_not_fit_are_refused(wrong: dict) -> None:
     with pytest.raises(ConfigError, match="tracker"):
