@@ -57,6 +57,8 @@ class TrackerConfig:
     """Cells of the heat map, along each side, per cell of the TC-LIF maps."""
     fine_channels: int = 0
     """Spiking channels that see the input's own cells (`FineSight`); 0 for none."""
+    fine_delays: tuple[int, ...] = (0, 2)
+    """Bins ago that its spiking convolution hears."""
     fine_width: int = 32
     fine_blocks: int = 2
     fine_taus: tuple[float, ...] = (1.0, 8.0)
@@ -68,7 +70,7 @@ class TrackerConfig:
     """Channels of the dense network that sets the first state (`StateStarter`); 0 starts at rest."""
 
     def __post_init__(self) -> None:
-        for name in ("shape", "delays", "channels", "kernels", "strides", "taus", "block_channels", "fine_taus"):
+        for name in ("shape", "delays", "channels", "kernels", "strides", "taus", "block_channels", "fine_taus", "fine_delays"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists
         counts = (self.hidden, self.bridge_bins, self.finer, self.coarse, self.fine_width)
         if min(*counts, len(self.block_channels), *self.block_channels) < 1:
@@ -139,7 +141,7 @@ class TrackerNet(HybridNet):
         return FineSight(
             config.shape[0], config.fine_channels, width, blocks,
             stride=config.stride, finer=config.finer, context=2 * config.hidden, told=len(OUTPUTS),
-            delays=config.delays, taus=config.fine_taus, surrogate_slope=config.surrogate_slope, memory=memory,
+            delays=config.fine_delays, taus=config.fine_taus, surrogate_slope=config.surrogate_slope, memory=memory,
         )  # fmt: skip
 
     @staticmethod
