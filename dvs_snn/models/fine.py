@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dvs_snn.models.backbone import spiking_backbone
 from dvs_snn.models.hybrid import CURRENT
-from dvs_snn.nn import TCLIF, LeakyIntegrator, Sequential, State
+from dvs_snn.nn import TCLIF, LeakyIntegrator, State
 from dvs_snn.nn.layers import conv_norm
 
 KERNEL, STRIDE = 5, 2
@@ -58,10 +58,10 @@ class FineMemory(nn.Module):
 class FineSight(nn.Module):
     """Adds to what a coarse network tells of `cells` [rows, columns], from spikes of finer resolution; causal.
 
-    `see`: one spiking convolution (time constants `taus`, bins) on counts now and `delays` bins ago; leaky traces of
-    its spikes become `width` channels at the cells told of. `tell`: they and `context`, channels of maps
-    `finer` times coarser than the cells, pass `blocks` and `memory`; a 1x1 convolution, zero at first, gives `told`
-    channels.
+    `see`: one spiking convolution (time constants `taus`, bins) on counts now and `delays` bins ago; a convolution
+    gathers its spikes as `width` channels at the cells told of, which leak. `tell`: they and `context`, channels of
+    maps `finer` times coarser than the cells, pass `blocks` and `memory`; a 1x1 convolution, zero at first, gives
+    `told` channels.
     """
 
     def __init__(
@@ -81,13 +81,12 @@ class FineSight(nn.Module):
         memory: FineMemory | None = None,
     ) -> None:
         super().__init__()
-        front = spiking_backbone(
+        self.spikes = spiking_backbone(
             in_channels, (channels,), (KERNEL,), (STRIDE,), taus=taus, delays=delays, surrogate_slope=surrogate_slope
         )
-        self.spikes = Sequential(front, LeakyIntegrator(beta=math.exp(-1.0 / TRACE_TAU)))
-        self.places = stride // STRIDE
-        self.finer, self.width = finer, width
-        self.gather = nn.Conv2d(channels * self.places**2, width, 1, bias=False)
+        self.places, self.finer, self.width = stride // STRIDE, finer, width
+        self.gather = nn.Conv2d(channels, width, self.places, self.places, bias=False)
+        self.trace = LeakyIntegrator(beta=math.exp(-1.0 / TRACE_TAU))
         self.context = nn.Conv2d(context, width * finer**2, 1, bias=False)
         self.blocks = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), *blocks)
         self.memory = memory
@@ -96,33 +95,35 @@ class FineSight(nn.Module):
         assert self.readout.bias is not None
         nn.init.zeros_(self.readout.bias)
 
-    @property
-    def packed(self) -> int:
-        """Channels of what `see` gives."""
-        return self.width * self.finer**2
+    def initial_state(self, batch: int, shape: tuple[int, ...], cells: tuple[int, ...]) -> tuple[State, State]:
+        """States of `see` at rest, for inputs of `shape`."""
+        return self.spikes.initial_state(batch, shape), self.trace.initial_state(batch, (self.width, *cells))
 
     def see(
-        self, xs: Float[Tensor, "*lead channel height width"], cells: tuple[int, int], state: State, scan: bool
-    ) -> tuple[Float[Tensor, "*lead packed rows columns"], State]:
-        """Evidence for `cells`, packed at the resolution of the context; `scan` says that `xs` begin with time."""
-        traces, state = self.spikes(xs, state) if scan else self.spikes.step(xs, state)
-        lead, flat = traces.shape[:-3], traces.flatten(0, -4)
-        rows, columns = (side * self.places for side in cells)
-        flat = F.pad(flat, (0, columns - flat.shape[-1], 0, rows - flat.shape[-2]))
-        seen = F.pixel_unshuffle(self.gather(F.pixel_unshuffle(flat, self.places)), self.finer)
-        return seen.unflatten(0, tuple(lead)), state
+        self, xs: Float[Tensor, "*lead channel height width"], cells: tuple[int, int], state: State | None, scan: bool
+    ) -> tuple[Float[Tensor, "*lead seen rows columns"], State]:
+        """Evidence for `cells`; `scan` says that `xs` begin with time."""
+        before, traced = (None, None) if state is None else state
+        spikes, after = self.spikes(xs, before) if scan else self.spikes.step(xs, before)
+        lead, flat = tuple(spikes.shape[:-3]), spikes.flatten(0, -4)
+        below, right = (side * self.places - flat.shape[k] for side, k in zip(cells, (-2, -1), strict=True))
+        if below or right:
+            flat = F.pad(flat, (0, right, 0, below))
+        gathered = self.gather(flat).unflatten(0, lead)
+        seen, trace = self.trace(gathered, traced) if scan else self.trace.step(gathered, traced)
+        return seen, (after, trace)
 
     def tell(
         self,
-        seen: Float[Tensor, "*lead packed rows columns"],
-        context: Float[Tensor, "*lead context rows columns"],
-        state: State,
+        seen: Float[Tensor, "*lead seen rows columns"],
+        context: Float[Tensor, "*lead context coarse_rows coarse_columns"],
+        state: State | None,
         scan: bool,
-    ) -> tuple[Float[Tensor, "*lead told cells_down cells_across"], State]:
+    ) -> tuple[Float[Tensor, "*lead told rows columns"], State | None]:
         """Evidence to be added to that of the coarse network, and the state of the memory."""
         lead = tuple(seen.shape[:-3])
-        both = F.pixel_shuffle(seen.flatten(0, -4) + self.context(context.flatten(0, -4)), self.finer)
-        features: Tensor = self.blocks(both)
+        known = F.pixel_shuffle(self.context(context.flatten(0, -4)), self.finer)
+        features: Tensor = self.blocks(seen.flatten(0, -4) + known)
         if self.memory is not None:
             features, state = self.memory(features.unflatten(0, lead), state, scan)
             features = features.flatten(0, -4)

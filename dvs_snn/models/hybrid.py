@@ -75,26 +75,34 @@ class HybridNet(Temporal):
     def forward(
         self, xs: Float[Tensor, "time batch channel height width"], state: State | None = None
     ) -> tuple[Float[Tensor, "time batch *output"], HybridState]:
-        currents, state = self.features(xs, state)
-        return self.decide(currents, state)
+        return self._decide(*self._see(xs, state))
 
     def features(
         self, xs: Float[Tensor, "time batch channel height width"], state: State | None = None
     ) -> tuple[Float[Tensor, "time batch *hidden"], HybridState]:
         """The currents that the head gets, and what lies beside them; renews all states before the head's."""
-        before = self._begin(xs[0], state)
-        spikes, backbone = self.backbone(self._counts(xs), before.backbone)
-        dense, bridge = self.bridge(spikes, before.bridge)
-        currents = self.blocks(dense.flatten(0, 1)).unflatten(0, tuple(xs.shape[:2]))
-        features, beside = self._beside(currents, xs, before.beside, scan=True)
-        return features, before._replace(backbone=backbone, bridge=bridge, beside=beside)
+        currents, beside, state = self._see(xs, state)
+        return self._joined(currents, beside), state
 
     def decide(
         self, features: Float[Tensor, "time batch *hidden"], state: State
     ) -> tuple[Float[Tensor, "time batch *output"], HybridState]:
         """Outputs from the currents of `features`; renews the states of head and integrator."""
-        before = HybridState(*state)
-        currents, beside = self._parted(features)
+        return self._decide(*self._parted(features), HybridState(*state))
+
+    def _see(
+        self, xs: Float[Tensor, "time batch channel height width"], state: State | None
+    ) -> tuple[Float[Tensor, "time batch *hidden"], Tensor | None, HybridState]:
+        before = self._begin(xs[0], state)
+        spikes, backbone = self.backbone(self._counts(xs), before.backbone)
+        dense, bridge = self.bridge(spikes, before.bridge)
+        currents = self.blocks(dense.flatten(0, 1)).unflatten(0, tuple(xs.shape[:2]))
+        seen, beside = self._beside(xs, before.beside, scan=True)
+        return currents, seen, before._replace(backbone=backbone, bridge=bridge, beside=beside)
+
+    def _decide(
+        self, currents: Float[Tensor, "time batch *hidden"], beside: Tensor | None, before: HybridState
+    ) -> tuple[Float[Tensor, "time batch *output"], HybridState]:
         spikes, head = self.head(currents, before.head)
         evidence, memory = self._read(spikes, currents, beside, before.memory, scan=True)
         outputs, integrator = self.integrator(evidence, before.integrator)
@@ -106,8 +114,8 @@ class HybridNet(Temporal):
         before = self._begin(x, state)
         spikes, backbone = self.backbone.step(self._counts(x), before.backbone)
         dense, bridge = self.bridge.step(spikes, before.bridge)
-        features, beside = self._beside(self.blocks(dense), x, before.beside, scan=False)
-        currents, more = self._parted(features)
+        currents = self.blocks(dense)
+        more, beside = self._beside(x, before.beside, scan=False)
         decided, head = self.head.step(currents, before.head)
         evidence, memory = self._read(decided, currents, more, before.memory, scan=False)
         outputs, integrator = self.integrator.step(evidence, before.integrator)
@@ -140,12 +148,16 @@ class HybridNet(Temporal):
         """What the backbone sees of an input."""
         return self.saturate(x)  # type: ignore[no-any-return]
 
-    def _beside(self, currents: Tensor, x: Tensor, state: State, scan: bool) -> tuple[Tensor, State]:
-        """The head's currents with what else is to be read; `scan` says that `x` begins with time."""
-        return currents, state
+    def _beside(self, x: Tensor, state: State | None, scan: bool) -> tuple[Tensor | None, State | None]:
+        """What else than the head's currents is to be read; `scan` says that `x` begins with time."""
+        return None, state
+
+    def _joined(self, currents: Tensor, beside: Tensor | None) -> Tensor:
+        """The head's currents and what lies beside them as one tensor."""
+        return currents
 
     def _parted(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The head's currents and what lies beside them."""
+        """The inverse of `_joined`."""
         return features, None
 
     @abstractmethod

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -70,8 +71,20 @@ class TrackerConfig:
     """Channels of the dense network that sets the first state (`StateStarter`); 0 starts at rest."""
 
     def __post_init__(self) -> None:
-        for name in ("shape", "delays", "channels", "kernels", "strides", "taus", "block_channels", "fine_taus", "fine_delays"):
+        for name in (
+            "shape",
+            "delays",
+            "channels",
+            "kernels",
+            "strides",
+            "taus",
+            "block_channels",
+            "fine_taus",
+            "fine_delays",
+        ):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists
+        for name in ("fine_taus", "fine_delays"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         counts = (self.hidden, self.bridge_bins, self.finer, self.coarse, self.fine_width)
         if min(*counts, len(self.block_channels), *self.block_channels) < 1:
             raise ConfigError("tracker: need hidden, block_channels, bridge_bins, finer, coarse, fine_width above 0")
@@ -169,7 +182,7 @@ class TrackerNet(HybridNet):
         state = self._state(batch, seen, (self.config.hidden, *self.backbone.output_shape(seen)[1:]), told)
         if self.fine is None:
             return state
-        state = state._replace(beside=self.fine.spikes.initial_state(batch, shape))
+        state = state._replace(beside=self.fine.initial_state(batch, shape, told[1:]))
         if self.fine.memory is None:
             return state
         maps = (self.config.fine_memory, *told[1:])
@@ -188,24 +201,32 @@ class TrackerNet(HybridNet):
     def _counts(self, x: Float[Tensor, "*lead channel height width"]) -> Tensor:
         return self.saturate(summed(x, self.config.coarse))  # type: ignore[no-any-return]
 
-    def _beside(self, currents: Tensor, x: Tensor, state: State, scan: bool) -> tuple[Tensor, State]:
+    def _beside(
+        self, x: Float[Tensor, "*lead channel height width"], state: State | None, scan: bool
+    ) -> tuple[Tensor | None, State | None]:
         if self.fine is None:
-            return currents, state
-        rows, columns = (side * self.config.finer for side in currents.shape[-2:])
-        seen, state = self.fine.see(self.saturate(x), (rows, columns), state, scan)
-        return torch.cat([currents, seen], dim=-3), state
+            return None, state
+        rows, columns = self.output_shape(tuple(x.shape[-3:]))[1:]
+        return self.fine.see(self.saturate(x), (rows, columns), state, scan)
+
+    def _joined(self, currents: Tensor, beside: Tensor | None) -> Tensor:
+        """The fine sight's cells as more channels of the coarse ones."""
+        if beside is None:
+            return currents
+        return torch.cat([currents, F.pixel_unshuffle(beside, self.config.finer)], dim=-3)
 
     def _parted(self, features: Float[Tensor, "*lead channel rows columns"]) -> tuple[Tensor, Tensor | None]:
         if self.fine is None:
             return features, None
-        currents, seen = features.split((self.config.hidden, self.fine.packed), dim=-3)
-        return currents, seen
+        hidden = self.config.hidden
+        currents, beside = features.split((hidden, features.shape[-3] - hidden), dim=-3)
+        return currents, F.pixel_shuffle(beside, self.config.finer)
 
     def _read(
         self,
         spikes: Float[Tensor, "*lead hidden rows columns"],
         currents: Float[Tensor, "*lead hidden rows columns"],
-        beside: Float[Tensor, "*lead packed rows columns"] | None,
+        beside: Float[Tensor, "*lead width cells_down cells_across"] | None,
         memory: Any,
         scan: bool,
     ) -> tuple[Float[Tensor, "*lead output cells_down cells_across"], Any]:
