@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from dvs_snn.errors import ConfigError
 
 OPTIMIZERS = ("adamw", "muon")
+READS_OUT = ("head", "readout", "shortcut")
+"""Names of layers whose weights Muon leaves to AdamW."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Muon(torch.optim.AdamW):
         B <- μ B + G        W <- W - η (λ W + 0.2 √max(m, n) · NS(G + μ B)),   μ = 0.95, W of m x n
 
     NS makes all singular values about 1 (Jordan et al. 2024); by the factor an entry moves as far as one of AdamW's, so
-    both take one rate η (Liu et al. 2025).
+    both take one rate η (Liu et al. 2025). A convolution's weights are one matrix, a row per channel that it makes.
     """
 
     @torch.no_grad()
@@ -75,7 +77,8 @@ class Muon(torch.optim.AdamW):
         state["step"] += 1
         momentum = state["momentum"].mul_(0.95).add_(gradient)
         weight.mul_(1 - group["lr"] * group["weight_decay"])
-        weight.sub_(orthogonal(gradient + 0.95 * momentum), alpha=0.2 * group["lr"] * max(weight.shape) ** 0.5)
+        way = (gradient + 0.95 * momentum).flatten(1)
+        weight.sub_(orthogonal(way).view_as(weight), alpha=0.2 * group["lr"] * max(way.shape) ** 0.5)
 
 
 def orthogonal(matrix: Float[Tensor, "rows columns"], rounds: int = 5) -> Float[Tensor, "rows columns"]:
@@ -109,7 +112,14 @@ def make_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.A
 
 
 def matrices_inside(network: nn.Module) -> set[nn.Parameter]:
-    """The weights of linear and recurrent layers, without those of the read-out `head`."""
-    head = getattr(network, "head", None)
-    layers = [module for module in network.modules() if isinstance(module, nn.Linear | nn.RNNBase)]
-    return {p for layer in layers if layer is not head for p in layer.parameters() if p.dim() == 2}
+    """The weights of linear and recurrent layers and of convolutions over all channels, without those that read out.
+
+    What reads out is called `head` where that is a layer, or `readout` or `shortcut`.
+    """
+    inside = set()
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.Conv2d) and layer.groups > 1:
+            continue
+        if isinstance(layer, nn.Linear | nn.RNNBase | nn.Conv2d) and name.rpartition(".")[2] not in READS_OUT:
+            inside |= {p for p in layer.parameters(recurse=False) if p.dim() >= 2}
+    return inside
