@@ -62,6 +62,9 @@ class TextConfig:
     tied: bool = False
     """The read-out's weights are the embedding's."""
     dropout: float = 0.0
+    """Share of what blocks add that is left out in training."""
+    spike_dropout: float = 0.0
+    """Share of the spikes that are left out in training."""
     twin: bool = False
     """Leaky integration and GELU in place of spikes; the same sizes."""
 
@@ -81,8 +84,9 @@ class TextConfig:
             raise ConfigError(f"text: neuron is one of {', '.join(NEURONS)}, got {self.neuron!r}")
         if len(self.steps) != 2 or not 0 < self.steps[0] <= self.steps[1]:
             raise ConfigError(f"text: steps is a range above 0, low <= high, got {self.steps}")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ConfigError(f"text: dropout lies in [0, 1), got {self.dropout:g}")
+        for name in ("dropout", "spike_dropout"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ConfigError(f"text: {name} lies in [0, 1), got {getattr(self, name):g}")
         if self.twin and self.neuron != "no_reset":
             raise ConfigError("text: the twin has no spikes, so it has no reset; leave neuron at 'no_reset'")
         if self.tied and self.classes:
@@ -146,7 +150,7 @@ class TextBlock(Temporal):
         self.hidden_in = nn.Linear(width, hidden)
         self.hidden = _neurons(config, hidden)
         self.hidden_out = nn.Linear(hidden, width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout, self.spike_dropout = nn.Dropout(config.dropout), nn.Dropout(config.spike_dropout)
         with torch.no_grad():  # what blocks add to the stream must not grow with their number
             for linear in (self.mixer_out, self.hidden_out):
                 linear.weight.mul_(1 / math.sqrt(2 * config.layers))
@@ -175,11 +179,11 @@ class TextBlock(Temporal):
             ys = rowwise(self.mixer_in, ys)
         ys, mixer = scan_documents(self.mixer, ys, before.mixer, first)
         spikes, mixed = scan_documents(self.mixed, ys, before.mixed, first)
-        xs = xs + self.dropout(rowwise(F.glu, rowwise(self.mixer_out, spikes)))
+        xs = xs + self.dropout(rowwise(F.glu, rowwise(self.mixer_out, self.spike_dropout(spikes))))
         ys, hidden_filter = scan_documents(self.hidden_filter, self.hidden_norm(xs), before.hidden_filter, first)
         currents = rowwise(self.hidden_in, ys)
         spikes, hidden = scan_documents(self.hidden, currents, before.hidden, first)
-        xs = xs + self.dropout(rowwise(self.hidden_out, spikes))
+        xs = xs + self.dropout(rowwise(self.hidden_out, self.spike_dropout(spikes)))
         return xs, BlockState(mixer_filter, mixer, mixed, hidden_filter, hidden)
 
 

@@ -50,6 +50,19 @@ def test_which_matrices_it_moves() -> None:
     assert matrices_inside(net) == {net.inner.weight, net.gru.weight_ih_l0, net.gru.weight_hh_l0}
 
 
+def test_of_convolutions_those_that_mix_channels_and_do_not_read_out() -> None:
+    net = nn.ModuleDict(
+        {"inner": nn.Conv2d(4, 8, 3), "each": nn.Conv2d(4, 4, 3, groups=4), "readout": nn.Conv2d(8, 2, 1)}
+    )
+    assert matrices_inside(net) == {net["inner"].weight}
+    optimizer = make_optimizer(net, OptimizerConfig(lr=0.1, weight_decay=0.0, name="muon"))
+    before = net["inner"].weight.detach().clone()
+    net["inner"].weight.grad = torch.randn(before.shape)
+    optimizer.step()
+    step = (before - net["inner"].weight).detach().flatten(1)
+    assert torch.linalg.svdvals(step) == pytest.approx(torch.full((8,), 0.2 * 0.1 * 36**0.5), rel=0.35)
+
+
 def test_the_others_move_as_by_adamw_and_matrices_by_their_shape() -> None:
     torch.manual_seed(0)
     nets = [Net(), Net()]

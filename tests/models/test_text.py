@@ -125,6 +125,23 @@ def test_a_classifier_reads_the_mean_of_what_it_saw() -> None:
     assert_close(net(xs)[0][-1], net.head(net.norm(features.mean(0))), 1e-12)
 
 
+def test_spikes_are_left_out_in_training_alone() -> None:
+    """With a quarter left out the others weigh 4/3, so that W hears as much as without."""
+    net, heard = network(spike_dropout=0.25, hidden=256).float(), []
+    for block in net.blocks:
+        for layer in (block.mixer_out, block.hidden_out):  # type: ignore[union-attr]
+            layer.register_forward_pre_hook(lambda layer, inputs: heard.append(inputs[0].detach()))  # type: ignore[union-attr, arg-type]
+    xs = tokens(40, 8)
+    net.eval()(xs)
+    whole = [spikes.clone() for spikes in heard]
+    assert all(set(spikes.unique().tolist()) <= {0.0, 1.0} for spikes in whole)
+    heard.clear()
+    net.train()(xs)
+    assert heard[0].unique().tolist() == pytest.approx([0.0, 4 / 3])
+    assert torch.all(heard[0] <= whole[0] * 4 / 3 + 1e-6), "none is added"
+    assert float((heard[0] > 0).sum() / whole[0].sum()) == pytest.approx(0.75, abs=0.05)
+
+
 def test_a_loop_of_tokens_is_learned() -> None:
     net = TextNet(TextConfig(vocabulary=4, width=16, layers=1, hidden=24, states=4))
     text = torch.tensor([0, 1, 2, 1, 3]).repeat(8).unsqueeze(1)  # what follows 1 depends on what was before it
@@ -149,6 +166,7 @@ def test_a_loop_of_tokens_is_learned() -> None:
         ({"steps": (0.5, 0.1)}, "low <= high"),
         ({"twin": True, "neuron": "hard_reset"}, "twin"),
         ({"tied": True, "classes": 2}, "tied"),
+        ({"spike_dropout": 1.0}, "spike_dropout lies in"),
     ],
 )
 def test_a_wrong_option_is_one_clear_line(options: dict[str, Any], says: str) -> None:
