@@ -99,6 +99,18 @@ class FineSight(nn.Module):
         """States of `see` at rest, for inputs of `shape`."""
         return self.spikes.initial_state(batch, shape), self.trace.initial_state(batch, (self.width, *cells))
 
+    @torch.no_grad()
+    def fold_norm(self) -> None:
+        """The first normalisation becomes part of what is added before it: spikes gathered, which leak, and context."""
+        norm, *blocks = self.blocks
+        assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
+        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        self.gather.weight.mul_(scale.view(-1, 1, 1, 1))
+        cells = self.finer**2
+        self.context.weight.mul_(scale.repeat_interleave(cells).view(-1, 1, 1, 1))
+        self.context.bias = nn.Parameter((norm.bias - norm.running_mean * scale).repeat_interleave(cells))
+        self.blocks = nn.Sequential(*blocks)
+
     def see(
         self, xs: Float[Tensor, "*lead channel height width"], cells: tuple[int, int], state: State | None, scan: bool
     ) -> tuple[Float[Tensor, "*lead seen rows columns"], State]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -52,21 +52,30 @@ def linear_norm(in_features: int, out_features: int, *, gain: float = 1.0) -> tu
     return nn.Linear(in_features, out_features, bias=False), norm
 
 
-def fold_batch_norm(network: Network) -> Network:
+def fold_batch_norm(network: Network, strict: bool = True) -> Network:
     """A copy in evaluation mode whose batch normalisations are part of the convolution or linear map before them.
 
     `w' = w γ / sqrt(σ² + ε)`, `b' = β + (b - μ) γ / sqrt(σ² + ε)`. Works on every list of modules inside the network
-    (`nn.Sequential`, `nn.ModuleList`); the normalisations are removed from it. Raises `ConfigError` for one that
-    follows neither.
+    (`nn.Sequential`, `nn.ModuleList`), whose normalisations are removed, and on modules that know how to do it
+    (`FoldsNorm`). One that follows neither stays; with `strict` it is a `ConfigError`.
     """
     folded = copy.deepcopy(network).eval()
     for parent in list(folded.modules()):
-        if isinstance(parent, nn.Sequential | nn.ModuleList):
+        if isinstance(parent, FoldsNorm):
+            parent.fold_norm()
+        elif isinstance(parent, nn.Sequential | nn.ModuleList):
             _fold_list(parent)
     left = [name for name, module in folded.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    if left:
+    if left and strict:
         raise ConfigError(f"cannot fold {', '.join(left)}: it does not follow a convolution or a linear map in a list")
     return folded
+
+
+@runtime_checkable
+class FoldsNorm(Protocol):
+    """A module with a normalisation behind other maps than a list tells."""
+
+    def fold_norm(self) -> None: ...
 
 
 def _fold_list(layers: nn.Sequential | nn.ModuleList) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dvs_snn.events import Sensor, Window
 from dvs_snn.nn import Temporal
+from dvs_snn.nn.layers import fold_batch_norm
 from dvs_snn.representation import SparseMap
 from dvs_snn.tracking import ClusterConfig, ClusterTracker
 
@@ -66,11 +67,14 @@ class ClusterRuntime:
 
 
 class TorchRuntime:
-    """The network's own `step` on a CPU or GPU, batch 1, on one thread of the processor."""
+    """The network's own `step` on a CPU or GPU, batch 1, on one thread of the processor.
+
+    It runs a copy whose normalisations are folded away: at batch 1 they cost a third of a step.
+    """
 
     def __init__(self, model: Temporal, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
-        self.model = model.to(self.device).eval()
+        self.model = fold_batch_norm(model, strict=False).to(self.device)
         self._state: Any = None
 
     def reset(self) -> None:

@@ -9,6 +9,8 @@ from dvs_snn.models import build_model
 from dvs_snn.models.fine import FineMemory, summed
 from dvs_snn.models.tracker import TrackerConfig, TrackerNet
 from dvs_snn.nn import reset_where
+from dvs_snn.nn.layers import fold_batch_norm
+from dvs_snn.pipeline import TorchRuntime
 
 SMALL = {
     "channels": (4, 6), "kernels": (3, 3), "strides": (2, 2), "bridge_bins": 2, "block_channels": (4, 4), "hidden": 4,
@@ -113,6 +115,24 @@ def test_gradient_reaches_every_weight(more: dict) -> None:
     (net(maps())[0] ** 2).sum().backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None and float(parameter.grad.abs().sum()) > 0, name
+
+
+@pytest.mark.parametrize("more", [{}, MEMORY, {"fine_blocks": 0}, {"start_channels": 3}])
+def test_its_normalisations_fold_away(more: dict) -> None:
+    """What runs window by window has none, and tells the same; the network it was given keeps its own."""
+    net, xs = network(**more), maps()
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                for part in (module.weight, module.bias, module.running_mean, module.running_var):
+                    part.add_(torch.rand_like(part))  # type: ignore[union-attr, arg-type]
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    folded = fold_batch_norm(net)
+    assert torch.allclose(folded(xs)[0], net(xs)[0], rtol=1e-9, atol=1e-9)
+    assert net(xs)[0].std() > 0.01
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    runtime = TorchRuntime(net)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in runtime.model.modules())
 
 
 @pytest.mark.parametrize("more", [{}, MEMORY])
