@@ -22,12 +22,16 @@ class TextGRUConfig:
     """0: a language model; else a classifier of what was read so far."""
     width: int = 236
     layers: int = 2
+    dropout: float = 0.0
+    """Share of what a layer tells the next, or the read-out, that is left out in training."""
 
     def __post_init__(self) -> None:
         if self.vocabulary < 2 or min(self.width, self.layers) < 1:
             raise ConfigError("text-gru: need vocabulary >= 2, width and layers >= 1")
         if self.classes < 0 or self.classes == 1:
             raise ConfigError("text-gru: classes is 0 for a language model, else at least 2")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ConfigError(f"text-gru: dropout lies in [0, 1), got {self.dropout:g}")
 
 
 class GRUState(NamedTuple):
@@ -39,9 +43,9 @@ class GRUState(NamedTuple):
 class _Layers(Temporal):
     """`nn.GRU` with its state handed in and out, rows of the batch first."""
 
-    def __init__(self, width: int, layers: int) -> None:
+    def __init__(self, width: int, layers: int, dropout: float) -> None:
         super().__init__()
-        self.gru = nn.GRU(width, width, layers)
+        self.gru = nn.GRU(width, width, layers, dropout=dropout if layers > 1 else 0.0)
 
     def initial_state(self, batch: int, shape: tuple[int, ...]) -> GRUState:
         like = next(self.gru.parameters())
@@ -64,7 +68,8 @@ class TextGRU(Temporal):
         super().__init__()
         self.config = config = config if config is not None else TextGRUConfig()
         self.embedding = nn.Embedding(config.vocabulary, config.width)
-        self.layers = _Layers(config.width, config.layers)
+        self.layers = _Layers(config.width, config.layers, config.dropout)
+        self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(config.width, config.classes or config.vocabulary)
 
     def initial_state(self, batch: int, shape: tuple[int, ...] = ()) -> GRUState:
@@ -82,4 +87,4 @@ class TextGRU(Temporal):
         if first is not None and state is None and not bool(first[1:].any()):
             first = None
         ys, state = scan_documents(self.layers, self.embedding(tokens), state, first)
-        return self.head(ys), state
+        return self.head(self.dropout(ys)), state

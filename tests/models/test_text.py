@@ -182,6 +182,12 @@ def test_the_registry_builds_it_and_the_gru() -> None:
     size = {name: sum(p.numel() for p in build_model(name).parameters()) for name in ("text", "text-gru")}
     assert abs(size["text"] / size["text-gru"] - 1) < 0.01
     check_temporal_laws(build_model("text-gru", {"vocabulary": 5, "width": 8}).double(), tokens(), 1e-12)
+    left_out = build_model("text-gru", {"vocabulary": 5, "width": 8, "dropout": 0.5}).double()
+    check_temporal_laws(left_out.eval(), tokens(), 1e-12)
+    xs = tokens()
+    assert not torch.equal(left_out.train()(xs)[0], left_out(xs)[0]), "by chance, in training"
+    with pytest.raises(ConfigError, match="dropout lies in"):
+        model_config("text-gru", {"dropout": 1.0})
     with pytest.raises(ConfigError, match="has no 'widht'"):
         model_config("text", {"widht": 8})
 
