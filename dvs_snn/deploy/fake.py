@@ -59,7 +59,7 @@ class FixedTCLIF(TCLIF):
         super().__init__(recurrent=count, detach_reset=True)
         vectors = layer.keep, layer.feedback, layer.feedforward, layer.state_threshold, layer.state_gamma
         self.fixed = [torch.from_numpy(vector).double() for vector in vectors]
-        assert self.recurrent is not None
+        assert isinstance(self.recurrent, nn.Linear)
         self.double()
         with torch.no_grad():
             self.recurrent.weight.copy_(torch.from_numpy(layer.weights) * STATE_ONE)
