@@ -95,6 +95,11 @@ class Recipe:
         data["data"] = self.data.to_dict()
         return _plain(data)
 
+    @staticmethod
+    def completed(values: Mapping[str, Any]) -> dict[str, Any]:
+        """What `to_dict` of an earlier version wrote, with the defaults of the options that it did not know."""
+        return recipe_from(values).to_dict()
+
 
 SECTIONS: dict[str, type] = {
     "clips": ClipConfig,

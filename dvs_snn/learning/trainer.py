@@ -232,7 +232,7 @@ class Trainer:
     def _resume(self) -> int:
         """Load the saved state; returns how much of the journal belongs to it."""
         tensors, record = load_state(self._state_path)
-        changed = sorted(_differences(record["about"], self._about))
+        changed = sorted(_differences(self._known(record["about"]), self._about))
         if changed:
             raise ConfigError(
                 f"{self.out} was begun with other settings ({', '.join(changed)}): "
@@ -248,6 +248,13 @@ class Trainer:
         self.epoch, self.batch_number = int(record["epoch"]), int(record["batch"])
         self.best, self.history, self.finished = record["best"], record["history"], record["finished"]
         return int(record["journal_bytes"])
+
+    def _known(self, about: dict[str, Any]) -> dict[str, Any]:
+        """A run's settings as this version would have written them; those that it does not know stay as they are."""
+        try:
+            return {**about, "recipe": self.recipe.completed(about["recipe"])}
+        except ConfigError:
+            return about
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

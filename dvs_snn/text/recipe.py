@@ -124,6 +124,11 @@ class TextRecipe:
         plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(_lists(asdict(self))))
         return plain
 
+    @staticmethod
+    def completed(values: Mapping[str, Any]) -> dict[str, Any]:
+        """What `to_dict` of an earlier version wrote, with the defaults of the options that it did not know."""
+        return text_recipe_from(values).to_dict()
+
     def network_config(self, vocabulary: int) -> dict[str, Any]:
         """The network's options with the sizes that data and labels decide."""
         return {**self.model_config, "vocabulary": vocabulary, "classes": len(self.labels)}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -127,6 +128,22 @@ def test_folder_of_another_run_is_refused(uninterrupted):
 def test_resuming_with_another_recipe_names_the_key(uninterrupted):
     with pytest.raises(ConfigError, match=r"optimizer\.lr"):
         trainer(uninterrupted[0], resume=True, optimizer={"lr": 0.02})
+
+
+def test_a_run_begun_before_an_option_existed_goes_on(uninterrupted, tmp_path):
+    """As with its default; an option that this version does not know is named."""
+    out = tmp_path / "run"
+    shutil.copytree(uninterrupted[0], out)
+    tensors, record = load_state(out / "state.safetensors")
+    recipe = record["about"]["recipe"]
+    del recipe["rule"]["half_convolutions"], recipe["twin"], recipe["train"]["qat"]
+    del recipe["optimizer"]["name"]
+    save_state(out / "state.safetensors", tensors, record)
+    assert trainer(out, resume=True).fit() == uninterrupted[1]
+    recipe["rule"]["of_later"] = 1
+    save_state(out / "state.safetensors", tensors, record)
+    with pytest.raises(ConfigError, match=r"begun with other settings .*rule\.of_later"):
+        trainer(out, resume=True)
 
 
 def test_damaged_state_is_one_line(tmp_path):
