@@ -71,27 +71,17 @@ class TrackerConfig:
     """Channels of the dense network that sets the first state (`StateStarter`); 0 starts at rest."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "shape",
-            "delays",
-            "channels",
-            "kernels",
-            "strides",
-            "taus",
-            "block_channels",
-            "fine_taus",
-            "fine_delays",
-        ):
+        for name in ("shape", "delays", "channels", "kernels", "strides", "taus", "block_channels"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists
         for name in ("fine_taus", "fine_delays"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         counts = (self.hidden, self.bridge_bins, self.finer, self.coarse, self.fine_width)
         if min(*counts, len(self.block_channels), *self.block_channels) < 1:
             raise ConfigError("tracker: need hidden, block_channels, bridge_bins, finer, coarse, fine_width above 0")
-        if min(self.fine_memory, self.fine_after) < 0 or (self.fine_memory and not self.fine_channels):
-            raise ConfigError("tracker: fine_memory belongs to a fine sight; it and fine_after are not negative")
-        if min(self.fine_channels, self.fine_blocks) < 0 or (self.fine_channels and self.stride % STRIDE):
+        if self.fine_channels and self.stride % STRIDE:
             raise ConfigError(f"tracker: fine sight needs heat cells of a multiple of {STRIDE} cells of the input")
+        if min(self.fine_channels, self.fine_blocks, self.fine_memory, self.fine_after) < 0:
+            raise ConfigError("tracker: fine_channels, fine_blocks, fine_memory, fine_after are not negative")
         if self.start_channels < 0:
             raise ConfigError(f"tracker: start_channels is {self.start_channels}: give 0 for none, or more")
         if len(self.shape) != 3 or min(self.shape) < 1:

@@ -154,7 +154,7 @@ def test_the_twin_sees_finely_too(more: dict) -> None:
         {"fine_width": 0},
         {"finer": 4, "coarse": 1},
         {"fine_memory": -1},
-        {"fine_channels": 0, "fine_memory": 4},
+        {"fine_after": -1},
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(wrong: dict) -> None:
