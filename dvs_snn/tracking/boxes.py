@@ -31,8 +31,9 @@ class TrackLife:
     `tentative_us`.
     An observation fits a track when it lies within `gate_px` plus `gate_share` of the track's mean side and twice the
     prediction's standard deviation; `gate_s` weighs a difference of velocity, `gate_size` one of the log of size.
-    A track that is not seen is predicted, told for `told_us` and kept for `keep_us`; one that had nearly stopped
-    (`rest_px_s`), which makes no events, for `rest_us`. Peaks whose boxes overlap by more than `overlap` are one.
+    A track that is not seen is predicted, kept for `keep_us` and told for `told_us` if it was seen `told_hits` times;
+    one that had nearly stopped (`rest_px_s`), which makes no events, is kept and told for `rest_us`. Peaks whose boxes
+    overlap by more than `overlap` are one.
 
     Measured positions have the standard deviation `position_px`, speeds `speed_px_s` and a quarter of the speed;
     acceleration is white with the density of turns of radius `turn_px`. Sizes are averaged over `size_hits` sightings.
@@ -47,6 +48,7 @@ class TrackLife:
     gate_s: float = 0.03
     gate_size: float = 1.5
     told_us: int = 0
+    told_hits: int = 0
     keep_us: int = 400_000
     rest_px_s: float = 12.0
     rest_us: int = 1_000_000
@@ -176,7 +178,7 @@ class BoxTracker:
         """How long each track is told, and kept, without being seen, in us."""
         rule = self.life
         rests = np.hypot(mean[:, 2], mean[:, 3]) < rule.rest_px_s
-        told = np.where(rests, rule.rest_us, rule.told_us)
+        told = np.where(rests, rule.rest_us, np.where(life[:, HITS] >= rule.told_hits, rule.told_us, 0))
         return told.astype(float), np.maximum(told, rule.keep_us)
 
     def _alive(self, mean: Array, life: Array, t_us: int) -> NDArray[np.bool_]:

@@ -63,6 +63,15 @@ def test_a_hidden_target_is_told_as_predicted_and_comes_back_under_its_name() ->
     assert tables[last][0, 1] == pytest.approx(path[last][0], abs=1.0)
 
 
+def test_only_a_target_that_is_known_well_is_told_unseen() -> None:
+    path = course(30, 90, 300, 0, 30)
+    life = TrackLife(told_us=2 * STEP_US, told_hits=20)
+    for seen, told in ((19, 19), (20, 22), (25, 27)):
+        tables = followed([[row] if k < seen else [] for k, row in enumerate(path)], life)
+        assert [k for k, table in enumerate(tables) if len(table)][-1] + 1 == told
+        assert tables[told - 1][0, 1] == pytest.approx(path[told - 1][0], abs=1e-6)
+
+
 def test_a_target_that_stopped_is_told_longer() -> None:
     tables = followed([[box(100, 90)] if k < 20 else [] for k in range(150)])
     assert len(tables[100]) == 1 and len(tables[-1]) == 0
