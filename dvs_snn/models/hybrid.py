@@ -97,7 +97,7 @@ class HybridNet(Temporal):
         spikes, backbone = self.backbone(self._counts(xs), before.backbone)
         dense, bridge = self.bridge(spikes, before.bridge)
         currents = self.blocks(dense.flatten(0, 1)).unflatten(0, tuple(xs.shape[:2]))
-        seen, beside = self._beside(xs, before.beside, scan=True)
+        seen, beside = self._beside(xs, currents, before.beside, scan=True)
         return currents, seen, before._replace(backbone=backbone, bridge=bridge, beside=beside)
 
     def _decide(
@@ -115,7 +115,7 @@ class HybridNet(Temporal):
         spikes, backbone = self.backbone.step(self._counts(x), before.backbone)
         dense, bridge = self.bridge.step(spikes, before.bridge)
         currents = self.blocks(dense)
-        more, beside = self._beside(x, before.beside, scan=False)
+        more, beside = self._beside(x, currents, before.beside, scan=False)
         decided, head = self.head.step(currents, before.head)
         evidence, memory = self._read(decided, currents, more, before.memory, scan=False)
         outputs, integrator = self.integrator.step(evidence, before.integrator)
@@ -148,7 +148,9 @@ class HybridNet(Temporal):
         """What the backbone sees of an input."""
         return self.saturate(x)  # type: ignore[no-any-return]
 
-    def _beside(self, x: Tensor, state: State | None, scan: bool) -> tuple[Tensor | None, State | None]:
+    def _beside(
+        self, x: Tensor, currents: Tensor, state: State | None, scan: bool
+    ) -> tuple[Tensor | None, State | None]:
         """What else than the head's currents is to be read; `scan` says that `x` begins with time."""
         return None, state
 

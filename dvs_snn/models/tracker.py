@@ -71,10 +71,9 @@ class TrackerConfig:
     """Channels of the dense network that sets the first state (`StateStarter`); 0 starts at rest."""
 
     def __post_init__(self) -> None:
-        for name in ("shape", "delays", "channels", "kernels", "strides", "taus", "block_channels"):
+        own = ("shape", "delays", "channels", "kernels", "strides", "taus", "block_channels")
+        for name in (*own, "fine_taus", "fine_delays"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON has lists
-        for name in ("fine_taus", "fine_delays"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
         counts = (self.hidden, self.bridge_bins, self.finer, self.coarse, self.fine_width)
         if min(*counts, len(self.block_channels), *self.block_channels) < 1:
             raise ConfigError("tracker: need hidden, block_channels, bridge_bins, finer, coarse, fine_width above 0")
@@ -192,11 +191,11 @@ class TrackerNet(HybridNet):
         return self.saturate(summed(x, self.config.coarse))  # type: ignore[no-any-return]
 
     def _beside(
-        self, x: Float[Tensor, "*lead channel height width"], state: State | None, scan: bool
+        self, x: Float[Tensor, "*lead channel height width"], currents: Tensor, state: State | None, scan: bool
     ) -> tuple[Tensor | None, State | None]:
         if self.fine is None:
             return None, state
-        rows, columns = self.output_shape(tuple(x.shape[-3:]))[1:]
+        rows, columns = (side * self.config.finer for side in currents.shape[-2:])
         return self.fine.see(self.saturate(x), (rows, columns), state, scan)
 
     def _joined(self, currents: Tensor, beside: Tensor | None) -> Tensor:

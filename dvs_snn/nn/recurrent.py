@@ -111,7 +111,9 @@ class _Recurrent(torch.autograd.Function):
             kernel(x[t], arriving, gx[t], *u[t], *rest)
         grad_weight = grad_bias = None
         if ctx.needs_input_grad[3]:
-            grad_weight = _weight_gradient(grad_currents, torch.cat([first.unsqueeze(0), out[:-1]]), weight)
+            grad_weight = _weight_gradient(grad_currents[0], first, weight)
+            if time > 1:
+                grad_weight += _weight_gradient(grad_currents[1:].flatten(0, 1), out[:-1].flatten(0, 1), weight)
         if ctx.needs_input_grad[4]:
             grad_bias = grad_currents.movedim(2, -1).flatten(0, -2).sum(0)
         grad_states = [torch.from_numpy(grad).view(out.shape[1:]) for grad in grad_u]
@@ -139,9 +141,8 @@ def _told(grad_currents: Tensor, weight: Tensor, grad_out: Tensor, out: Tensor) 
 
 
 def _weight_gradient(grad_currents: Tensor, heard: Tensor, weight: Tensor) -> Tensor:
-    """All steps at once."""
-    grads, spikes = grad_currents.flatten(0, 1), heard.flatten(0, 1)
+    """Of as many steps as there are rows for."""
     if weight.dim() == 4:
         rows, columns = (side // 2 for side in weight.shape[2:])
-        return conv2d_weight(spikes, weight.shape, grads, padding=(rows, columns))
-    return grads.t() @ spikes
+        return conv2d_weight(heard, weight.shape, grad_currents, padding=(rows, columns))
+    return grad_currents.t() @ heard

@@ -69,7 +69,7 @@ class ClusterRuntime:
 class TorchRuntime:
     """The network's own `step` on a CPU or GPU, batch 1, on one thread of the processor.
 
-    It runs a copy whose normalisations are folded away: at batch 1 they cost a third of a step.
+    It runs a copy whose normalisations are folded away: at batch 1 they cost a twentieth to a tenth of a step.
     """
 
     def __init__(self, model: Temporal, device: torch.device | str = "cpu") -> None:
