@@ -6,8 +6,9 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from dvs_snn.errors import ConfigError, RecordingError
 from dvs_snn.events import EventStream, Sensor, empty_events, stream_of
 from dvs_snn.events.files import FORMATS, open_recording
 from dvs_snn.events.simulate import ShapesConfig, ShapesTruth, simulate_shapes
+from dvs_snn.events.simulate.shapes import build_shapes
 from dvs_snn.learning.recordings import Recording, read_packed, write_packed
 from dvs_snn.learning.simulated import cache_folder, source_digest, work_through
 
@@ -43,7 +45,8 @@ class TrackedRecording(Recording):
 class SimulatedShapesConfig:
     """How many sequences of moving shapes per split, how long, and where they are kept; `workers` 0 is one per core.
 
-    `cache` empty means `dvs_snn` in the user's cache folder.
+    Of the training's scenes those with fewer than `least_targets` are passed over: the loss is a mean over targets, so
+    crowded scenes teach more per bin. `cache` empty means `dvs_snn` in the user's cache folder.
     """
 
     train: int = 800
@@ -52,8 +55,11 @@ class SimulatedShapesConfig:
     seconds: float = SEQUENCE_S
     cache: str = ""
     workers: int = 0
+    least_targets: int = 1
 
     def __post_init__(self) -> None:
+        if not _SCENES.targets[0] <= self.least_targets <= _SCENES.targets[1]:
+            raise ConfigError("simulated shapes: least_targets lies in {} to {}".format(*_SCENES.targets))
         if self.seconds < 0.01 or self.workers < 0:
             raise ConfigError("simulated shapes: seconds must be at least 0.01, workers not negative")
         if not 1 <= min(self.train, self.validation, self.test) <= max(self.train, self.validation, self.test) <= 10**6:
@@ -71,6 +77,10 @@ class SimulatedShapes:
         self.config, self.split, self.sensor = config, split, sensor
         digest = source_digest(simulate_shapes)
         self.source = f"simulated shapes, {config.seconds:g} s, {sensor}, simulator {digest}"
+        self.seeds: Sequence[int] = range(TRACKING_SEEDS[split], TRACKING_SEEDS[split] + len(self))
+        if split == "train" and config.least_targets > _SCENES.targets[0]:
+            self.source += f", at least {config.least_targets} targets"
+            self.seeds = self._crowded(config.least_targets)
         self.identity = f"{self.source}, {split}"
         self.groups = ("",) * len(self)
         address = json.dumps([digest, config.seconds, sensor.width, sensor.height, asdict(_SCENES)])
@@ -83,7 +93,7 @@ class SimulatedShapes:
         """Read a sequence; one that is missing or damaged is simulated now."""
         if not 0 <= index < len(self):
             raise IndexError(index)
-        seed = TRACKING_SEEDS[self.split] + index
+        seed = self.seeds[index]
         path = self._path(seed)
         try:
             return _read(path, seed, self.sensor)
@@ -96,14 +106,21 @@ class SimulatedShapes:
 
     def prepare(self, progress: bool = True) -> int:
         """Simulate what is not on disk yet, return how many that were; each is kept as soon as it is made."""
-        seeds = range(TRACKING_SEEDS[self.split], TRACKING_SEEDS[self.split] + len(self))
-        jobs = [(self._path(seed), self.config.seconds, seed, self.sensor) for seed in seeds]
+        jobs = [(self._path(seed), self.config.seconds, seed, self.sensor) for seed in self.seeds]
         jobs = [job for job in jobs if not job[0].is_file()]
         if jobs:
             title, workers = f"simulate {self.split}", self.config.workers or os.cpu_count() or 1
             with tqdm(total=len(jobs), desc=title, unit="recording", disable=not progress, file=sys.stderr) as bar:
                 work_through(jobs, _simulate_to, lambda job: job[0].is_file(), workers, bar.update)
         return len(jobs)
+
+    def _crowded(self, targets: int) -> Sequence[int]:
+        """The split's first seeds whose scenes have that many targets or more."""
+        drawn = (
+            (seed, build_shapes(self.config.seconds, seed, self.sensor, None, _SCENES)[0])
+            for seed in count(TRACKING_SEEDS[self.split])
+        )
+        return list(islice((seed for seed, scene in drawn if scene.targets >= targets), len(self)))
 
     def _path(self, seed: int) -> Path:
         return self._folder / f"{seed:08d}.safetensors"

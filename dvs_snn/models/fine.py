@@ -24,6 +24,9 @@ TRACE_TAU = 2.0
 HEARD = 0.2
 """Standard deviation of what the memory hears of itself at the start, if all of it fired."""
 
+ADDED = 0.1
+"""Scale of what a dense block behind the memory adds at the start."""
+
 
 class FineMemory(nn.Module):
     """Maps of TC-LIF neurons that hear their neighbours' last spikes, so what they remember can move; then `blocks`.
@@ -40,6 +43,9 @@ class FineMemory(nn.Module):
         self.neurons = TCLIF(shape=(maps, 1, 1), leak=leak, recurrent=heard)
         self.recalled = nn.Conv2d(2 * maps, width, 1, bias=False)
         self.blocks = nn.Sequential(*(DenseBlock(width, width) for _ in range(blocks)))
+        for norm in self.blocks.modules():  # blocks given to a memory that was trained change little at first
+            if isinstance(norm, nn.BatchNorm2d):
+                nn.init.constant_(norm.weight, ADDED)
         self.told = nn.Conv2d(width, width, 1, bias=False)
         nn.init.zeros_(self.told.weight)
 

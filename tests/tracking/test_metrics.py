@@ -1,5 +1,7 @@
 """The evaluation: perfect tracks score one, what is wrong is counted as what it is, lateness is seen."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -140,3 +142,14 @@ def test_simulated_shapes_are_kept_and_made_anew_when_damaged(tmp_path) -> None:
     assert not np.array_equal(recordings[1].events[:100], first.events[:100]), "a seed of its own"
     with pytest.raises(IndexError):
         recordings[2]
+
+
+def test_scenes_to_train_on_may_be_the_crowded_ones_and_those_to_judge_by_never_are(tmp_path) -> None:
+    config = SimulatedShapesConfig(train=3, validation=3, seconds=0.02, cache=str(tmp_path), workers=1, least_targets=5)
+    train, plain = SimulatedShapes(config, "train"), SimulatedShapes(replace(config, least_targets=1), "train")
+    assert train.prepare(progress=False) == 3
+    assert all(len(np.unique(recording.truth.rows["id"])) >= 5 for recording in train)
+    assert train.identity != plain.identity and list(plain.seeds) == [50_000_000, 50_000_001, 50_000_002]
+    assert list(SimulatedShapes(config, "validation").seeds) == [70_000_000, 70_000_001, 70_000_002]
+    with pytest.raises(ConfigError, match="least_targets lies in 1 to 6"):
+        SimulatedShapesConfig(least_targets=7)
