@@ -74,6 +74,26 @@ class Evt2Encoder:
 
 
 @njit(cache=True, nogil=True)
+def next_high(word, high, known):
+    """Time high, unwrapped, after a word that states it; see the top for what has wrapped."""
+    step = (word & 0xFFF_FFFF) - (high & 0xFFF_FFFF)
+    if known:
+        if step < -(1 << 27):
+            step += 1 << 28
+        elif step > (1 << 28) - 1024:
+            step -= 1 << 28
+    return high + step
+
+
+@njit(cache=True, nogil=True)
+def tell_trigger(word, base, edge):
+    """Fill a row of `TRIGGER_DTYPE` from a trigger's word, `base` us being the time that time high stands for."""
+    edge.t = base + ((word >> 22) & 63)
+    edge.id = (word >> 8) & 0x1F
+    edge.edge = (word & 1) != 0
+
+
+@njit(cache=True, nogil=True)
 def _decode_words(words, state, start_us, events, triggers):
     high = state[0]
     known = state[1] != 0
@@ -96,21 +116,12 @@ def _decode_words(words, state, start_us, events, triggers):
             event.p = kind == 1
             count += 1
         elif kind == 8:
-            step = (word & 0xFFF_FFFF) - (high & 0xFFF_FFFF)
-            if known:
-                if step < -(1 << 27):
-                    step += 1 << 28
-                elif step > (1 << 28) - 1024:
-                    step -= 1 << 28
+            high = next_high(word, high, known)
             known = True
-            high += step
             base = start_us + (high << 6)
         elif kind == 10:
             if known:
-                edge = triggers[edges]
-                edge.t = base + ((word >> 22) & 63)
-                edge.id = (word >> 8) & 0x1F
-                edge.edge = (word & 1) != 0
+                tell_trigger(word, base, triggers[edges])
                 edges += 1
         elif kind < 14:
             unknown += 1

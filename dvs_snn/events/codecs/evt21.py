@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dvs_snn.events.array import EVENT_DTYPE, Events
 from dvs_snn.events.codecs.decoder import TRIGGER_DTYPE, Decoder, Payload
+from dvs_snn.events.codecs.evt2 import next_high, tell_trigger
 
 Order = Literal["legacy", "little"]
 
@@ -82,21 +83,12 @@ def _decode_pairs(pairs, word_at, state, start_us, events, triggers):
                 columns >>= 1
                 x += 1
         elif kind == 8:
-            step = (word & 0xFFF_FFFF) - (high & 0xFFF_FFFF)
-            if known:
-                if step < -(1 << 27):
-                    step += 1 << 28
-                elif step > (1 << 28) - 1024:
-                    step -= 1 << 28
+            high = next_high(word, high, known)
             known = True
-            high += step
             base = start_us + (high << 6)
         elif kind == 10:
             if known:
-                edge = triggers[edges]
-                edge.t = base + ((word >> 22) & 63)
-                edge.id = (word >> 8) & 0x1F
-                edge.edge = (word & 1) != 0
+                tell_trigger(word, base, triggers[edges])
                 edges += 1
         elif kind < 14:
             unknown += 1
