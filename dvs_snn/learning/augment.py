@@ -6,6 +6,7 @@ alone: validation, evaluation and replay see recordings as they are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import cos, radians, sin
 from typing import Literal, Protocol, runtime_checkable
@@ -136,6 +137,20 @@ def _times(events: Events, factor: float, rng: Generator) -> Events:
     return pick_events(events, np.repeat(np.arange(len(events)), copies))
 
 
+def check_draws(augmentation: object, *, spans: Sequence[str], shares: Sequence[str], amounts: Sequence[str]) -> None:
+    """Raise `ConfigError` for the first attribute that is not 0 < low <= high, in 0 to 1, or not negative."""
+    for name in spans:
+        low, high = getattr(augmentation, name)
+        if not 0 < low <= high:
+            raise ConfigError(f"augment.{name}: need 0 < low <= high, not {low} and {high}")
+    for name in shares:
+        if not 0 <= getattr(augmentation, name) <= 1:
+            raise ConfigError(f"augment.{name} is a share: must lie in 0..1")
+    for name in amounts:
+        if getattr(augmentation, name) < 0:
+            raise ConfigError(f"augment.{name} must not be negative")
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """Ranges from which each clip's changes are drawn, uniformly (scale and speed: uniformly in the logarithm).
@@ -160,16 +175,12 @@ class Augmentation:
     name: Literal["camera"] = "camera"
 
     def __post_init__(self) -> None:
-        for name in ("scale", "time_scale"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise ConfigError(f"augment.{name}: need 0 < low <= high, not {low} and {high}")
-        for name in ("mirror", "drop", "drop_polarity"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"augment.{name} is a share: must lie in 0..1")
-        for name in ("shift_px", "rotate_deg", "noise_hz", "hot_pixels", "hot_rate_hz", "jitter_us"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"augment.{name} must not be negative")
+        check_draws(
+            self,
+            spans=("scale", "time_scale"),
+            shares=("mirror", "drop", "drop_polarity"),
+            amounts=("shift_px", "rotate_deg", "noise_hz", "hot_pixels", "hot_rate_hz", "jitter_us"),
+        )
 
     def draw_time_scale(self, rng: Generator) -> float:
         """The factor by which a clip's time is stretched; the caller needs it before it cuts the clip."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dvs_snn.errors import ConfigError
 from dvs_snn.events import Events, Sensor, empty_events, pick_events
-from dvs_snn.learning.augment import log_uniform
+from dvs_snn.learning.augment import check_draws, log_uniform
 
 KNOTS = 6
 """Points of a random frequency response; it is linear between them."""
@@ -71,15 +71,12 @@ class CochleaAugmentation:
     name: Literal["cochlea"] = "cochlea"
 
     def __post_init__(self) -> None:
-        for name in ("scale", "time_scale"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise ConfigError(f"augment.{name}: need 0 < low <= high, not {low} and {high}")
-        if not 0 <= self.drop <= 1:
-            raise ConfigError("augment.drop is a share: must lie in 0..1")
-        for name in ("shift", "jitter", "mask", "colour", "delay_us", "jitter_us", "noise_hz"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"augment.{name} must not be negative")
+        check_draws(
+            self,
+            spans=("scale", "time_scale"),
+            shares=("drop",),
+            amounts=("shift", "jitter", "mask", "colour", "delay_us", "jitter_us", "noise_hz"),
+        )
 
     def draw_time_scale(self, rng: Generator) -> float:
         """The factor by which a clip's time is stretched; the caller needs it before it cuts the clip."""
